@@ -1,0 +1,133 @@
+//! The store as a shard sees it: an ordered index over one durable log.
+
+use bytes::Bytes;
+
+use crate::{Header, KeyspaceId, Record, Slot, Want};
+
+/// A log sequence number: the position of a record in a node's log, counted from one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn(pub u64);
+
+/// What the store holds for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Version, flags and sizes.
+    pub header: Header,
+    /// The record is not on disk yet: nothing may reveal it before this LSN is durable.
+    pub pending: Option<Lsn>,
+    /// The record on disk is known to fail its checksum. The key exists; its value is lost here.
+    /// A record of the same version written over it repairs it.
+    pub corrupt: bool,
+}
+
+/// A place in (slot, key) order: the first item at or behind it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// The slot.
+    pub slot: Slot,
+    /// The key inside the slot; empty for its beginning.
+    pub key: Bytes,
+}
+
+impl Cursor {
+    /// The beginning of a slot.
+    #[must_use]
+    pub const fn start_of(slot: Slot) -> Cursor {
+        Cursor { slot, key: Bytes::new() }
+    }
+
+    /// The place directly behind a key.
+    #[must_use]
+    pub fn after(slot: Slot, key: &[u8]) -> Cursor {
+        let mut successor = Vec::with_capacity(key.len() + 1);
+        successor.extend_from_slice(key);
+        successor.push(0);
+        Cursor { slot, key: successor.into() }
+    }
+}
+
+/// How much one page of a scan may hold; the first item always fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanLimit {
+    /// Items.
+    pub items: usize,
+    /// Bytes of keys and values.
+    pub bytes: usize,
+}
+
+/// One page of records, tombstones and expired ones included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The records with what is known of them, in (slot, key) order. A record whose value was
+    /// not wanted or is corrupt has an empty value; its [`Stored`] tells.
+    pub items: Vec<(Record, Stored)>,
+    /// Where to go on; nothing at the end.
+    pub next: Option<Cursor>,
+}
+
+/// Why a record could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The record failed its checksum and is marked corrupt from now on.
+    #[error("the record of version {} failed its checksum", .0.version)]
+    Corrupt(Header),
+}
+
+/// Why a record was not taken. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No disk space for this kind of record.
+    #[error("no disk space")]
+    DiskFull,
+    /// No index memory for another key.
+    #[error("the index is full")]
+    IndexFull,
+    /// The turn's frame is full: try again in the next turn.
+    #[error("the frame of this turn is full")]
+    FrameFull,
+}
+
+/// The store of one node.
+///
+/// Changes are visible to reads at once and durable later; the driver reports the LSN up to
+/// which the log is durable, and nothing that depends on a record may leave the node before.
+/// Reads never touch the disk except for values ([`Store::value`], [`Store::page`] with values).
+pub trait Store {
+    /// What is stored for a key, without its value.
+    fn header(&self, keyspace: KeyspaceId, slot: Slot, key: &[u8]) -> Option<Stored>;
+
+    /// What is stored for a key, with its value (empty for a tombstone).
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] if the stored bytes fail their checksum: never "absent".
+    fn value(
+        &mut self,
+        keyspace: KeyspaceId,
+        slot: Slot,
+        key: &[u8],
+    ) -> Result<Option<(Stored, Bytes)>, ReadError>;
+
+    /// Records of the slots `from.slot..=last` that begin with `prefix`, in order, from `from` on.
+    /// A record that fails its checksum is in the page, marked corrupt.
+    fn page(
+        &mut self,
+        keyspace: KeyspaceId,
+        from: &Cursor,
+        last: Slot,
+        prefix: &[u8],
+        limit: ScanLimit,
+        want: Want,
+    ) -> Page;
+
+    /// How many records of the slots `first..=last` are not tombstones.
+    fn live(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64;
+
+    /// Adds a record to the log and the index, and returns its LSN.
+    ///
+    /// The caller has compared versions: the record is newer than what is stored, or equal to a
+    /// corrupt one. Records of [`KeyspaceId::LOCAL`] are never refused for space.
+    ///
+    /// # Errors
+    /// [`Refused`] says why the record was not taken.
+    fn put(&mut self, record: Record) -> Result<Lsn, Refused>;
+}

@@ -1,0 +1,3 @@
+//! The kvorum binary: the commands people type.
+
+fn main() {}

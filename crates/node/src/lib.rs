@@ -1,0 +1,1 @@
+//! Drives a shard: disks, sockets between nodes, timers, threads.

@@ -1,0 +1,1 @@
+//! The protocol buffers of kvorum and the conversions to its own types.

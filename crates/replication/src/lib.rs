@@ -1,0 +1,1 @@
+//! What makes copies agree, without I/O: leaderless quorums (and Raft later).

@@ -1,0 +1,1 @@
+//! The front ends: Redis protocol, gRPC, HTTP; configuration and telemetry.

@@ -1,0 +1,1 @@
+//! A seeded world: simulated network, disks and clocks, faults, and checkers.

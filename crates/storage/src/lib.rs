@@ -1,0 +1,1 @@
+//! The log is the store: segments, recovery, index, checkpoints and compaction.
