@@ -1,0 +1,164 @@
+//! The one interface of all replication modes.
+
+use std::collections::VecDeque;
+
+use kvorum_core::{HybridClock, Lsn, Mono, NodeId, Now, Outcome, Reply, Request, Store};
+
+use crate::Message;
+
+/// One replica of one partition.
+pub trait Group {
+    /// Takes one input and puts everything that follows from it into `ctx.out`.
+    fn handle(&mut self, ctx: &mut Context<'_>, input: Input);
+
+    /// When [`Input::Deadline`] is wanted next; nothing while the group waits for no time.
+    fn next_deadline(&self) -> Option<Mono>;
+}
+
+/// What a group may use of its node while it handles an input.
+pub struct Context<'a> {
+    /// The present.
+    pub now: Now,
+    /// This node.
+    pub me: NodeId,
+    /// The node's hybrid clock.
+    pub clock: &'a mut HybridClock,
+    /// The node's store.
+    pub store: &'a mut dyn Store,
+    /// What is known of the other nodes.
+    pub peers: &'a dyn Peers,
+    /// Where effects go.
+    pub out: &'a mut Outbox,
+}
+
+/// What a group needs to know of the other nodes. This node itself is always up, with room.
+pub trait Peers {
+    /// Whether a node is connected, as far as is known. Never a matter of safety: a wrong answer
+    /// costs latency.
+    fn is_up(&self, node: NodeId) -> bool;
+
+    /// Whether the queue towards a node can take more. Writes to a node without room are not
+    /// sent; the node catches up later.
+    fn has_room(&self, node: NodeId) -> bool;
+}
+
+/// Identifies a client request to the driver that submitted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What happens to a group.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A client's request that this replica shall coordinate.
+    Request {
+        /// The ticket the answer must carry.
+        ticket: Ticket,
+        /// The request; its key or partition belongs to this group.
+        request: Request,
+    },
+    /// A message of the same group on a node (perhaps this one).
+    Message {
+        /// The sender.
+        from: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// The connection to a node was lost: what was sent to it may or may not have arrived, and
+    /// no answer to it will come.
+    PeerLost(NodeId),
+    /// The time of [`Group::next_deadline`] has come.
+    Deadline,
+    /// This replica's data is incomplete (a damaged, blank or older disk): copy everything from
+    /// the other replicas before answering reads or counting in quorums.
+    Rebuild,
+}
+
+/// Everything a group can want done: one closed set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Answer a client.
+    Reply {
+        /// The request's ticket.
+        ticket: Ticket,
+        /// The answer.
+        outcome: Outcome<Reply>,
+        /// Not before this LSN is durable.
+        after: Option<Lsn>,
+    },
+    /// Send a message to the same group on a node (perhaps this one).
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// The message.
+        message: Message,
+        /// Not before this LSN is durable.
+        after: Option<Lsn>,
+    },
+    /// The group has copied everything it should hold; durable once this LSN is.
+    Rebuilt {
+        /// The last record it copied.
+        after: Option<Lsn>,
+    },
+    /// Something worth counting happened.
+    Count(Event),
+}
+
+/// Countable events, for metrics and for the simulator's coverage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Event {
+    /// A write was stamped a second time because a replica held a newer version.
+    Restamp,
+    /// A replica refused a write because it holds a newer version.
+    Superseded,
+    /// A read found replicas that disagree and pushed the newest record to the stale ones.
+    ReadRepair,
+    /// A write was not sent to a replica because it is down or has no room.
+    UnderReplicated,
+    /// An answer came for an operation that is no longer pending.
+    LateAck,
+    /// A stored record failed its checksum.
+    Corrupt,
+}
+
+/// The effects of handling inputs, in order. Groups append; drivers drain.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    effects: VecDeque<Effect>,
+}
+
+impl Outbox {
+    /// Answers a client now.
+    pub fn reply(&mut self, ticket: Ticket, outcome: Outcome<Reply>) {
+        self.reply_after(None, ticket, outcome);
+    }
+
+    /// Answers a client once `after` is durable.
+    pub fn reply_after(&mut self, after: Option<Lsn>, ticket: Ticket, outcome: Outcome<Reply>) {
+        self.effects.push_back(Effect::Reply { ticket, outcome, after });
+    }
+
+    /// Sends a message now.
+    pub fn send(&mut self, to: NodeId, message: Message) {
+        self.send_after(None, to, message);
+    }
+
+    /// Sends a message once `after` is durable.
+    pub fn send_after(&mut self, after: Option<Lsn>, to: NodeId, message: Message) {
+        self.effects.push_back(Effect::Send { to, message, after });
+    }
+
+    /// Reports the end of a rebuild.
+    pub fn rebuilt(&mut self, after: Option<Lsn>) {
+        self.effects.push_back(Effect::Rebuilt { after });
+    }
+
+    /// Counts an event.
+    pub fn count(&mut self, event: Event) {
+        self.effects.push_back(Effect::Count(event));
+    }
+
+    /// Takes the oldest effect.
+    pub fn pop(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+}

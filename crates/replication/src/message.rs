@@ -1,0 +1,143 @@
+//! The messages between the replicas of a leaderless group.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kvorum_core::{Cursor, Header, KeyspaceId, Record, ScanLimit, Slot, Version, Want};
+
+/// Identifies a pending operation of a coordinator within its group. Never reused within a life
+/// of the process; a new version of a write gets a new id, so answers to the old one are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u64);
+
+/// A message between two replicas of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Store this record unless you hold a newer one.
+    Write {
+        /// The operation to answer.
+        op: OpId,
+        /// The record.
+        record: Record,
+        /// Whose write it is.
+        kind: WriteKind,
+        /// How long the coordinator still waits; expired work is dropped.
+        patience: Duration,
+    },
+    /// The answer to [`Message::Write`].
+    Written {
+        /// The operation answered.
+        op: OpId,
+        /// What became of it.
+        status: Status,
+    },
+    /// What do you hold for this key?
+    Read {
+        /// The operation to answer.
+        op: OpId,
+        /// The keyspace.
+        keyspace: KeyspaceId,
+        /// The slot of the key.
+        slot: Slot,
+        /// The key.
+        key: Bytes,
+        /// Whether the value is wanted.
+        want: Want,
+        /// How long the coordinator still waits.
+        patience: Duration,
+    },
+    /// The answer to [`Message::Read`].
+    Held {
+        /// The operation answered.
+        op: OpId,
+        /// What the replica holds.
+        found: Found,
+    },
+    /// One page of everything you hold, tombstones included.
+    Scan {
+        /// The operation to answer.
+        op: OpId,
+        /// The keyspace.
+        keyspace: KeyspaceId,
+        /// Where the page begins.
+        from: Cursor,
+        /// Only keys that begin with this.
+        prefix: Bytes,
+        /// How much the page may hold.
+        limit: ScanLimit,
+        /// Whether values are wanted.
+        want: Want,
+        /// How long the coordinator still waits.
+        patience: Duration,
+    },
+    /// The answer to [`Message::Scan`].
+    Scanned {
+        /// The operation answered.
+        op: OpId,
+        /// The items, or nothing if the replica cannot answer (it is rebuilding).
+        page: Option<(Vec<PageItem>, Option<Cursor>)>,
+    },
+}
+
+/// Whose write it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteKind {
+    /// A client's, stamped just now: refused if its version is too far in the future.
+    Client,
+    /// A copy of what another replica holds already: never refused for its version.
+    Repair,
+}
+
+/// What became of a write on one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The replica holds exactly this version, durably.
+    Applied {
+        /// Whether the key was live on the replica before.
+        was_live: bool,
+    },
+    /// The replica durably holds this newer version.
+    Superseded(Version),
+    /// The replica is rebuilding: the write is stored but does not count.
+    Rebuilding,
+    /// Refused: the version lies too far in the future of the replica's clock.
+    ClockSkew,
+    /// Refused: no disk space.
+    DiskFull,
+    /// Refused: no index memory.
+    IndexFull,
+    /// Refused: too much work.
+    Overloaded,
+    /// Refused: the receiver does not hold this partition.
+    NotReplica,
+}
+
+/// What a replica holds for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, not even a tombstone.
+    Absent,
+    /// A record; only its header was asked for.
+    Header(Header),
+    /// A record with its value (empty for a tombstone).
+    Record(Header, Bytes),
+    /// A record whose stored bytes are damaged: it exists, but not here.
+    Corrupt(Header),
+    /// No answer: the replica is rebuilding.
+    Rebuilding,
+    /// No answer: the receiver does not hold this partition.
+    NotReplica,
+}
+
+/// An item of a [`Message::Scanned`] page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageItem {
+    /// The slot of the key.
+    pub slot: Slot,
+    /// The key.
+    pub key: Bytes,
+    /// Version, flags and sizes.
+    pub header: Header,
+    /// The value, if it was wanted and could be read.
+    pub value: Option<Bytes>,
+}

@@ -1,0 +1,111 @@
+//! What goes into a shard and what comes out of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kvorum_core::{Layout, Lsn, NodeId, Outcome, PartitionId, Reply, Request};
+use kvorum_replication::{Event, Ticket};
+
+/// Limits of a shard. All are per node.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node.
+    pub me: NodeId,
+    /// Bytes of client requests that may be pending; more are refused (`OVERLOAD`).
+    pub max_pending_bytes: usize,
+    /// Client requests that may be pending; more are refused (`OVERLOAD`).
+    pub max_pending_requests: usize,
+    /// Bytes that may be under way to one peer without its acknowledgement.
+    pub max_peer_bytes: usize,
+    /// Where a frame is closed and the next one begun, in bytes.
+    pub frame_bytes: usize,
+    /// Messages of more bytes than this travel in the bulk class.
+    pub bulk_bytes: usize,
+}
+
+/// What happens to a shard.
+#[derive(Clone, Debug)]
+pub enum In {
+    /// A client's request. The answer is an [`Out::Reply`] with the same ticket, exactly once.
+    Request {
+        /// The driver's name for the request.
+        ticket: Ticket,
+        /// The request.
+        request: Request,
+    },
+    /// A frame of a peer whose handshake is complete.
+    Frame {
+        /// The peer.
+        from: NodeId,
+        /// The frame.
+        body: Bytes,
+    },
+    /// The log is durable up to this LSN.
+    Durable(Lsn),
+    /// A connection to a peer is complete, handshake included; counting of frames starts anew.
+    PeerUp(NodeId),
+    /// The connection to a peer is lost.
+    PeerDown(NodeId),
+    /// The time of [`Shard::next_deadline`](crate::Shard::next_deadline) has come.
+    Deadline,
+    /// A new layout.
+    Layout(Arc<Layout>),
+    /// The data of these partitions is incomplete here: rebuild them from the other replicas.
+    Rebuild(Vec<PartitionId>),
+}
+
+/// What a shard wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Out {
+    /// Answer a client. What it reveals is durable.
+    Reply {
+        /// The request's ticket.
+        ticket: Ticket,
+        /// The answer.
+        outcome: Outcome<Reply>,
+    },
+    /// Send a frame to a peer. Frames of one class arrive in order or not at all.
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// The stream it belongs to.
+        class: Class,
+        /// The frame.
+        frame: Bytes,
+    },
+    /// A partition has been rebuilt, durably.
+    Rebuilt(PartitionId),
+    /// Something worth counting happened.
+    Count(Event),
+    /// A peer sent a frame that is damaged or makes no sense: close the connection.
+    BadFrame {
+        /// The peer.
+        from: NodeId,
+        /// What was wrong.
+        reason: &'static str,
+    },
+}
+
+/// The streams between two nodes: a large value must not hold up small messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Small messages.
+    Data,
+    /// Large messages.
+    Bulk,
+}
+
+/// Figures for metrics and status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Client requests pending.
+    pub pending_requests: usize,
+    /// Their bytes.
+    pub pending_bytes: usize,
+    /// Effects that wait for the log.
+    pub waiting_for_log: usize,
+    /// Bytes under way to each peer, by id.
+    pub peer_bytes: Vec<(NodeId, usize)>,
+    /// Partitions being rebuilt.
+    pub rebuilding: usize,
+}
