@@ -1,1 +1,19 @@
-//! Drives a shard: disks, sockets between nodes, timers, threads.
+//! Drives a shard: the only crate where sockets, disks, clocks and threads meet the pure core.
+//!
+//! [`Node::start`] opens the store, finds the peers, and runs the shard on a thread of its own
+//! (a `current_thread` runtime, the *shard thread*) together with the connections of the wire
+//! protocols that were registered as [`Protocol`]s and with the streams between nodes. Other
+//! threads (gRPC, HTTP) enter through a [`Node`], which is a cheap handle.
+//!
+//! One *turn* of the shard thread: take everything that is ready, step the shard, send one frame
+//! per peer, write and sync the log once, write once per client connection.
+
+mod handle;
+mod options;
+mod protocol;
+mod status;
+
+pub use handle::{Node, StartError};
+pub use options::{Advertised, Options, PeerAddress, WalSync};
+pub use protocol::{CallId, Flow, Port, Protocol, Session};
+pub use status::{NodeStatus, Serving, Status};

@@ -1,0 +1,75 @@
+//! What a node needs to know before it starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use kvorum_core::NodeId;
+
+/// Where a node of the cluster can be reached: its gRPC address, which answers Hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// The id of the node, if the list names it; otherwise Hello tells.
+    pub id: Option<NodeId>,
+    /// Host name or address.
+    pub host: String,
+    /// The gRPC port.
+    pub port: u16,
+}
+
+/// Where the log is synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WalSync {
+    /// On the shard thread: best on few cores.
+    Inline,
+    /// On a thread of its own: best on many cores or slow disks.
+    Thread,
+    /// Inline below four cores, else on a thread.
+    #[default]
+    Auto,
+}
+
+/// Options of a node.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The name of the cluster; nodes of other names are refused.
+    pub cluster: String,
+    /// The id of this node.
+    pub id: NodeId,
+    /// The name of this node.
+    pub name: String,
+    /// Where the data lives.
+    pub data_dir: PathBuf,
+    /// All nodes of the cluster, this one included or not; empty for a cluster of one.
+    pub peers: Vec<PeerAddress>,
+    /// The listener of streams between nodes.
+    pub peer_listen: SocketAddr,
+    /// The addresses told to others, as host and port.
+    pub advertised: Advertised,
+    /// How many replicas each key has; `min(3, nodes)` when absent. Frozen at birth.
+    pub replication_factor: Option<u8>,
+    /// Where the log is synced.
+    pub wal_sync: WalSync,
+    /// The longest value, in bytes.
+    pub max_value: usize,
+    /// The size of the log's segments, in bytes.
+    pub segment_bytes: u64,
+    /// The memory the index may use, in bytes.
+    pub index_limit_bytes: u64,
+    /// The disk space the store may use, in bytes; zero means all there is.
+    pub max_disk_bytes: u64,
+}
+
+/// The addresses under which clients and peers reach this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Advertised {
+    /// The host, as others name it.
+    pub host: String,
+    /// The RESP port.
+    pub resp_port: u16,
+    /// The gRPC port.
+    pub grpc_port: u16,
+    /// The HTTP port.
+    pub http_port: u16,
+    /// The port of streams between nodes.
+    pub peer_port: u16,
+}

@@ -1,0 +1,82 @@
+//! Wire protocols that run on the shard thread.
+//!
+//! A protocol (RESP) is implemented in the `server` crate and driven here, so that its commands
+//! enter the turn without crossing a thread: bytes in, calls to the shard, bytes out. Sessions do
+//! no I/O themselves.
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use kvorum_core::{Outcome, Reply, Request};
+
+use crate::Node;
+
+/// A wire protocol with a listener of its own.
+pub trait Protocol: Send + 'static {
+    /// Its name in metrics and logs.
+    fn name(&self) -> &'static str;
+
+    /// A session for a new connection.
+    fn open(&mut self, client: SocketAddr) -> Box<dyn Session>;
+}
+
+/// The state of one connection.
+pub trait Session {
+    /// Takes what has arrived so far, consumes the complete commands of it, and submits their
+    /// calls. What is left in `input` is offered again together with the next bytes.
+    fn receive(&mut self, input: &mut BytesMut, port: &mut Port<'_>) -> Flow;
+
+    /// Takes the answer to a call submitted earlier; may submit further calls.
+    fn complete(&mut self, call: CallId, outcome: Outcome<Reply>, port: &mut Port<'_>) -> Flow;
+
+    /// The bytes to be written; the driver drains it at the end of each turn, with one write.
+    fn output(&mut self) -> &mut BytesMut;
+
+    /// Bytes of requests that wait for answers: above one mebibyte the driver stops reading.
+    fn pending_bytes(&self) -> usize;
+}
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It goes on.
+    Continue,
+    /// It is closed as soon as the output has been written.
+    Close,
+}
+
+/// Identifies a call within its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// What a session may use while it runs.
+pub struct Port<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) next_call: &'a mut u64,
+    pub(crate) calls: &'a mut Vec<(CallId, Request)>,
+}
+
+impl<'a> Port<'a> {
+    /// A port that collects calls in `calls`, numbered from `next_call` on.
+    pub fn new(
+        node: &'a Node,
+        next_call: &'a mut u64,
+        calls: &'a mut Vec<(CallId, Request)>,
+    ) -> Port<'a> {
+        Port { node, next_call, calls }
+    }
+
+    /// Submits a request; [`Session::complete`] gets its answer, exactly once.
+    pub fn submit(&mut self, request: Request) -> CallId {
+        let call = CallId(*self.next_call);
+        *self.next_call += 1;
+        self.calls.push((call, request));
+        call
+    }
+
+    /// The node, for time, layout and status.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        self.node
+    }
+}

@@ -1,0 +1,58 @@
+//! What a node tells about itself and its cluster.
+
+use kvorum_core::NodeId;
+
+use crate::Advertised;
+
+/// Whether a node serves requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// Not yet, or no longer; the text says what it waits for.
+    No(String),
+    /// Yes, but this many partitions are still copied from other nodes.
+    Rebuilding(usize),
+    /// Yes.
+    Yes,
+}
+
+/// A node as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it can be reached.
+    pub advertised: Advertised,
+    /// Whether it is connected (this node itself always is).
+    pub up: bool,
+    /// How many answers to pings it has given since this node started.
+    pub heartbeat: u64,
+    /// When it was last heard of, in seconds since 1970.
+    pub last_seen_s: u64,
+}
+
+/// A snapshot of a node's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub id: NodeId,
+    /// Whether it serves.
+    pub serving: Serving,
+    /// All nodes of the cluster, by id.
+    pub nodes: Vec<NodeStatus>,
+    /// The replication factor.
+    pub replication_factor: usize,
+    /// When this node's process started, in seconds since 1970.
+    pub started_s: u64,
+    /// Live keys on this node (all replicas it holds).
+    pub keys: u64,
+    /// Bytes of disk space used.
+    pub disk_bytes: u64,
+    /// Bytes of index memory used.
+    pub index_bytes: u64,
+    /// The limit of index memory in bytes.
+    pub index_limit_bytes: u64,
+    /// Client requests pending.
+    pub pending_requests: usize,
+}
