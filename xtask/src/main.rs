@@ -1,3 +1,48 @@
-//! Checks of the repository itself.
+//! `cargo xtask`: the command line of the repository's own checks.
 
-fn main() {}
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use xtask::tidy::{self, Tree};
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  tidy            check the rules of STYLE.md; one line per violation, exit 1 if there is any
+  tidy --lower    also lower the numbers in xtask/ratchet.txt to what is measured
+";
+
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["tidy"] => run_tidy(false),
+        ["tidy", "--lower"] => run_tidy(true),
+        _ => {
+            std::io::stderr().write_all(USAGE.as_bytes())?;
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+fn run_tidy(lower: bool) -> Result<ExitCode> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("xtask lies directly below the root of the repository")?;
+    if lower {
+        tidy::lower_ratchet(root)?;
+    }
+    let violations = tidy::check(&Tree::read(root)?);
+    let mut out = std::io::stdout().lock();
+    for violation in &violations {
+        writeln!(out, "{violation}")?;
+    }
+    if violations.is_empty() {
+        writeln!(out, "tidy: no violations of {} rules", tidy::RULES.len())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(out, "tidy: {} violations", violations.len())?;
+    Ok(ExitCode::FAILURE)
+}
