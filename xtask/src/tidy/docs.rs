@@ -13,19 +13,26 @@ impl Rule for Links {
 
     fn check(&self, tree: &Tree, report: &mut Report) {
         for file in tree.files() {
-            let is_document = file.path.ends_with(".md");
-            for (at, line) in file.text.lines().enumerate() {
-                let links = if is_document { links(line) } else { Vec::new() };
+            for (line, text) in prose(file) {
+                let links = if file.path.ends_with(".md") { links(text) } else { Vec::new() };
                 let from_here = links.into_iter().map(|link| resolve(&file.path, link));
-                for target in from_here.chain(mentions(line)) {
+                for target in from_here.chain(mentions(text)) {
                     if !target.is_empty() && !tree.exists(&target) {
                         let fix = "correct the path (links are relative to the document, mentions \
                                    to the root), or write the document";
-                        report.add(&file.path, at + 1, format!("there is no {target}"), fix);
+                        report.add(&file.path, line, format!("there is no {target}"), fix);
                     }
                 }
             }
         }
+    }
+}
+
+/// What a file says in words: the comments of Rust, other files whole; numbered lines.
+fn prose(file: &File) -> Vec<(usize, &str)> {
+    match &file.source {
+        Some(source) => source.comments().collect(),
+        None => file.text.lines().enumerate().map(|(at, line)| (at + 1, line)).collect(),
     }
 }
 
