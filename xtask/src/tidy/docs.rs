@@ -1,5 +1,7 @@
 //! Documents that must agree with the rest of the repository.
 
+use std::collections::BTreeSet;
+
 use super::{File, Report, Rule, Tree};
 
 /// Links between documents, and mentions of documents in sources, lead somewhere.
@@ -16,7 +18,8 @@ impl Rule for Links {
             for (line, text) in prose(file) {
                 let links = if file.path.ends_with(".md") { links(text) } else { Vec::new() };
                 let from_here = links.into_iter().map(|link| resolve(&file.path, link));
-                for target in from_here.chain(mentions(text)) {
+                let targets: BTreeSet<String> = from_here.chain(mentions(text)).collect();
+                for target in targets {
                     if !target.is_empty() && !tree.exists(&target) {
                         let fix = "correct the path (links are relative to the document, mentions \
                                    to the root), or write the document";
