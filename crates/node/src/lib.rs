@@ -15,5 +15,5 @@ mod status;
 
 pub use handle::{Node, StartError};
 pub use options::{Advertised, Options, PeerAddress, WalSync};
-pub use protocol::{CallId, Flow, Port, Protocol, Session};
+pub use protocol::{CallId, Flow, NodeView, Port, Protocol, Session};
 pub use status::{NodeStatus, Serving, Status};

@@ -5,11 +5,12 @@
 //! no I/O themselves.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::BytesMut;
-use kvorum_core::{Outcome, Reply, Request};
+use kvorum_core::{Layout, Now, Outcome, Reply, Request};
 
-use crate::Node;
+use crate::{Node, Status};
 
 /// A wire protocol with a listener of its own.
 pub trait Protocol: Send + 'static {
@@ -23,7 +24,8 @@ pub trait Protocol: Send + 'static {
 /// The state of one connection.
 pub trait Session {
     /// Takes what has arrived so far, consumes the complete commands of it, and submits their
-    /// calls. What is left in `input` is offered again together with the next bytes.
+    /// calls. What is left in `input` is offered again together with the next bytes; a session
+    /// that holds complete commands back keeps them itself and goes on in [`Session::complete`].
     fn receive(&mut self, input: &mut BytesMut, port: &mut Port<'_>) -> Flow;
 
     /// Takes the answer to a call submitted earlier; may submit further calls.
@@ -49,17 +51,52 @@ pub enum Flow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
+/// What a session may ask of the node it runs on. It is a trait so that sessions can be tested
+/// without a running node.
+pub trait NodeView {
+    /// The present time: deadlines of requests are counted from it.
+    fn now(&self) -> Now;
+
+    /// The layout in force; nothing before the node knows its cluster.
+    fn layout(&self) -> Option<Arc<Layout>>;
+
+    /// A snapshot of the node's state, at most a second old.
+    fn status(&self) -> Arc<Status>;
+
+    /// The longest value the node takes, in bytes.
+    fn max_value(&self) -> usize;
+}
+
+impl NodeView for Node {
+    fn now(&self) -> Now {
+        Node::now(self)
+    }
+
+    fn layout(&self) -> Option<Arc<Layout>> {
+        Node::layout(self)
+    }
+
+    fn status(&self) -> Arc<Status> {
+        Node::status(self)
+    }
+
+    fn max_value(&self) -> usize {
+        Node::max_value(self)
+    }
+}
+
 /// What a session may use while it runs.
 pub struct Port<'a> {
-    pub(crate) node: &'a Node,
+    pub(crate) node: &'a dyn NodeView,
     pub(crate) next_call: &'a mut u64,
     pub(crate) calls: &'a mut Vec<(CallId, Request)>,
 }
 
 impl<'a> Port<'a> {
-    /// A port that collects calls in `calls`, numbered from `next_call` on.
+    /// A port that collects calls in `calls`, numbered from `next_call` on; numbers only rise
+    /// within a session.
     pub fn new(
-        node: &'a Node,
+        node: &'a dyn NodeView,
         next_call: &'a mut u64,
         calls: &'a mut Vec<(CallId, Request)>,
     ) -> Port<'a> {
@@ -76,7 +113,7 @@ impl<'a> Port<'a> {
 
     /// The node, for time, layout and status.
     #[must_use]
-    pub fn node(&self) -> &Node {
+    pub fn node(&self) -> &'a dyn NodeView {
         self.node
     }
 }
