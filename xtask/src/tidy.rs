@@ -7,6 +7,7 @@ mod boundaries;
 mod docs;
 mod edges;
 mod headers;
+mod mutations;
 mod names;
 mod purity;
 mod report;
@@ -15,6 +16,7 @@ mod source;
 mod testing;
 mod text;
 mod tree;
+mod unused;
 
 pub use report::{Report, Violation};
 pub use size::lower_ratchet;
@@ -34,11 +36,13 @@ pub trait Rule: Sync {
 pub const RULES: &[&dyn Rule] = &[
     &edges::Edges,
     &edges::DeclaredOnce,
+    &unused::UnusedDependencies,
     &purity::PureDependencies,
     &purity::PureSources,
     &boundaries::GeneratedTypes,
     &boundaries::MetricsEmission,
     &boundaries::FrontEnds,
+    &mutations::MutationsOff,
     &headers::Headers,
     &size::FileSize,
     &size::FunctionSize,

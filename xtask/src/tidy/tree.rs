@@ -57,6 +57,8 @@ pub struct Dependency {
     pub kind: DependencyKind,
     /// Whether version and features come from the root manifest.
     pub inherited: bool,
+    /// The features that are switched on here.
+    pub features: Vec<String>,
     /// The line in the manifest, from 1.
     pub line: usize,
 }
@@ -72,6 +74,8 @@ pub struct Package {
     pub folder: String,
     /// What it depends on.
     pub dependencies: Vec<Dependency>,
+    /// The features that are on by default.
+    pub default_features: Vec<String>,
 }
 
 /// The whole repository.
@@ -196,12 +200,26 @@ fn package_of(file: &File) -> Result<Option<Package>> {
                 name: package.unwrap_or(key).to_owned(),
                 kind,
                 inherited: value.get("workspace").and_then(toml::Value::as_bool) == Some(true),
+                features: words(value.get("features")),
                 line: file.line_where(begins),
             });
         }
     }
     let folder = file.path.strip_suffix("/Cargo.toml").unwrap_or_default().to_owned();
-    Ok(Some(Package { name: name.to_owned(), manifest: file.path.clone(), folder, dependencies }))
+    Ok(Some(Package {
+        name: name.to_owned(),
+        manifest: file.path.clone(),
+        folder,
+        dependencies,
+        default_features: words(table.get("features").and_then(|features| features.get("default"))),
+    }))
+}
+
+/// The words of an array; none if it is something else.
+fn words(value: Option<&toml::Value>) -> Vec<String> {
+    let array = value.and_then(toml::Value::as_array);
+    let texts = array.into_iter().flatten().filter_map(toml::Value::as_str);
+    texts.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
