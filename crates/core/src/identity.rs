@@ -12,6 +12,12 @@ impl Identity {
     /// Nobody in particular.
     pub const ANONYMOUS: Identity = Identity(None);
 
+    /// The user `name`.
+    #[must_use]
+    pub fn named(name: impl Into<Arc<str>>) -> Identity {
+        Identity(Some(name.into()))
+    }
+
     /// The user's name, if one is known.
     #[must_use]
     pub fn user(&self) -> Option<&str> {

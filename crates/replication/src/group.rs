@@ -118,6 +118,8 @@ pub enum Event {
     LateAck,
     /// A stored record failed its checksum.
     Corrupt,
+    /// A peer's message was refused or dropped because this node holds too much work already.
+    Shed,
 }
 
 /// The effects of handling inputs, in order. Groups append; drivers drain.
