@@ -32,7 +32,12 @@ pub trait Session {
     fn complete(&mut self, call: CallId, outcome: Outcome<Reply>, port: &mut Port<'_>) -> Flow;
 
     /// The bytes to be written; the driver drains it at the end of each turn, with one write.
+    /// What the socket does not take stays in it.
     fn output(&mut self) -> &mut BytesMut;
+
+    /// Tells that output has been written, so that a session that held commands back until its
+    /// client reads goes on; may submit further calls.
+    fn written(&mut self, port: &mut Port<'_>) -> Flow;
 
     /// Bytes of requests that wait for answers: above one mebibyte the driver stops reading.
     fn pending_bytes(&self) -> usize;
