@@ -12,8 +12,16 @@
 //! **Invariant:** the shard never blocks, never reads a clock and never iterates a hash map in a
 //! way that can be observed: the same inputs give the same outputs.
 
+mod admission;
 mod api;
+mod frame;
+mod groups;
+mod held;
+mod links;
+mod peers;
+mod pending;
 mod shard;
+mod wire;
 
 pub use api::{Class, In, Options, Out, Stats};
 pub use shard::Shard;

@@ -1,40 +1,114 @@
 //! The turn: requests, frames and durable LSNs in; replies and frames out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use kvorum_core::{HybridClock, Layout, Mono, NodeId, Now, Store};
+use kvorum_core::{
+    Error, Executed, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome, PartitionId, Reply,
+    Request, Store, limits,
+};
+use kvorum_replication::{Context, Effect as Wanted, Input, Message, Outbox, Peers, Ticket};
 
+use crate::admission::{self, Route};
+use crate::groups::{self, Factory, Groups};
+use crate::held::{Effect, Held};
+use crate::links::Links;
+use crate::pending::{Origin, Pending, Requests, Stage};
+use crate::wire::{Envelope, queue};
 use crate::{In, Options, Out, Stats};
 
 /// The state of one node's data path.
 #[derive(Debug)]
 pub struct Shard {
-    options: Options,
+    pub(crate) options: Options,
     layout: Arc<Layout>,
     clock: HybridClock,
+    pub(crate) groups: Groups,
+    pub(crate) links: Links,
+    pub(crate) requests: Requests,
+    pub(crate) held: Held,
+    /// Messages of groups to themselves, handled before the step ends.
+    local: VecDeque<(usize, Message)>,
+    outbox: Outbox,
+    /// Lists that are empty between steps and only keep their memory.
+    pub(crate) decoded: Vec<Envelope>,
+    released: Vec<Effect>,
+}
+
+/// What one step works with.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Now,
+    pub(crate) store: &'a mut dyn Store,
+    pub(crate) out: &'a mut Vec<Out>,
 }
 
 impl Shard {
     /// A shard that holds the partitions `layout` gives to this node. No peer is up yet.
     #[must_use]
     pub fn new(options: Options, layout: Arc<Layout>, clock: HybridClock) -> Shard {
-        Shard { options, layout, clock }
+        Shard::with_groups(options, layout, clock, groups::leaderless)
+    }
+
+    /// A shard with groups of another making.
+    pub(crate) fn with_groups(
+        options: Options,
+        layout: Arc<Layout>,
+        clock: HybridClock,
+        factory: Factory,
+    ) -> Shard {
+        let mut groups = Groups::new(factory);
+        groups.adopt(&layout, options.me);
+        let links = Links::new(&options, layout.version());
+        Shard {
+            options,
+            layout,
+            clock,
+            groups,
+            links,
+            requests: Requests::default(),
+            held: Held::default(),
+            local: VecDeque::new(),
+            outbox: Outbox::default(),
+            decoded: Vec::new(),
+            released: Vec::new(),
+        }
     }
 
     /// Takes one input of the present turn.
     pub fn step(&mut self, now: Now, input: In, store: &mut dyn Store, out: &mut Vec<Out>) {
-        let _ = (now, input, store, out, &self.options, &self.layout, &self.clock);
+        let turn = &mut Turn { now, store, out };
+        match input {
+            In::Request { ticket, request } => {
+                self.submit(Origin::Client(ticket), request, turn);
+            }
+            In::Frame { from, body } => self.receive(from, body, turn),
+            In::Durable(lsn) => self.release(lsn, turn),
+            In::PeerUp(node) => {
+                self.disconnect(node, turn);
+                self.links.up(node);
+            }
+            In::PeerDown(node) => self.disconnect(node, turn),
+            In::Deadline => self.wake(turn),
+            In::Layout(layout) => self.adopt(layout, turn),
+            In::Rebuild(partitions) => self.rebuild(&partitions, turn),
+        }
+        while let Some((group, message)) = self.local.pop_front() {
+            let from = self.options.me;
+            self.handle(group, Input::Message { from, message }, 0, turn);
+        }
     }
 
     /// Ends the turn: closes the frames to all peers.
-    pub fn end_of_turn(&mut self, now: Now, out: &mut Vec<Out>) {
-        let _ = (now, out);
+    pub fn end_of_turn(&mut self, _now: Now, out: &mut Vec<Out>) {
+        self.links.flush(out);
+        self.held.end_of_turn();
     }
 
-    /// When [`In::Deadline`] is wanted next.
+    /// When [`In::Deadline`] is wanted next; sometimes earlier than anything is due, never later.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        None
+        let deadlines = [self.groups.next_wakeup(), self.requests.next_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// The layout in force.
@@ -46,12 +120,211 @@ impl Shard {
     /// Whether a peer is connected.
     #[must_use]
     pub fn is_up(&self, node: NodeId) -> bool {
-        node == self.options.me
+        self.links.is_up(node)
     }
 
     /// Figures for metrics and status.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        Stats {
+            pending_requests: self.requests.count(),
+            pending_bytes: self.requests.bytes(),
+            waiting_for_log: self.held.count(),
+            peer_bytes: self.links.under_way(),
+            rebuilding: self.groups.rebuilding(),
+        }
+    }
+
+    /// Takes a request of a client, or of a peer that does not hold the partition.
+    pub(crate) fn submit(&mut self, origin: Origin, mut request: Request, turn: &mut Turn<'_>) {
+        request.deadline = request.deadline.min(turn.now.mono + limits::MAX_DEADLINE);
+        if let Err(error) = self.admit(origin, request, turn) {
+            self.answer(origin, Err(error), turn);
+        }
+    }
+
+    fn admit(
+        &mut self,
+        origin: Origin,
+        request: Request,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        let route = admission::route(&request, &self.layout, turn.now.mono)?;
+        let weight = request.op.weight();
+        if self.requests.count() >= self.options.max_pending_requests
+            || self.requests.bytes() + weight > self.options.max_pending_bytes
+        {
+            return Err(Error::Overloaded { what: queue::PENDING, executed: Executed::No });
+        }
+        let Some(group) = self.groups.index(route.partition) else {
+            return self.forward(origin, route, request, turn);
+        };
+        let (is_write, need) = (request.op.is_write(), route.need);
+        let stage = Stage::Group(group);
+        let ticket = self.requests.insert(Pending { origin, stage, weight, is_write, need });
+        self.handle(group, Input::Request { ticket, request }, 0, turn);
+        Ok(())
+    }
+
+    /// Sends a request to the first replica of its partition that can take it.
+    fn forward(
+        &mut self,
+        origin: Origin,
+        route: Route,
+        request: Request,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Error> {
+        if matches!(origin, Origin::Peer { .. }) {
+            return Err(Error::NotServing("the nodes do not agree on who holds this key".into()));
+        }
+        let Route { partition, need } = route;
+        let up = || self.layout.replicas(partition).iter().filter(|&&node| self.links.is_up(node));
+        let nobody = Error::Unavailable { need, live: 0 };
+        let Some(&to) = up().find(|&&node| self.links.has_room(node)) else {
+            let full = Error::Overloaded { what: queue::PEER, executed: Executed::No };
+            return Err(if up().count() == 0 { nobody } else { full });
+        };
+        let (deadline, weight) = (request.deadline, request.op.weight());
+        let is_write = request.op.is_write();
+        let patience = deadline.since(turn.now.mono);
+        let id = self.requests.next_ticket();
+        let envelope = Envelope::Forward { id, patience, request };
+        let place = self.links.push(to, &envelope, turn.out).ok_or(nobody)?;
+        let stage = Stage::Forwarded { to, place, deadline };
+        self.requests.insert(Pending { origin, stage, weight, is_write, need });
+        Ok(())
+    }
+
+    /// Answers a request, unless that has been done.
+    pub(crate) fn settle(&mut self, ticket: Ticket, outcome: Outcome<Reply>, turn: &mut Turn<'_>) {
+        if let Some(pending) = self.requests.take(ticket) {
+            self.answer(pending.origin, outcome, turn);
+        }
+    }
+
+    pub(crate) fn answer(&mut self, origin: Origin, outcome: Outcome<Reply>, turn: &mut Turn<'_>) {
+        match origin {
+            Origin::Client(ticket) => turn.out.push(Out::Reply { ticket, outcome }),
+            Origin::Peer { node: to, id, life } => {
+                let envelope = Envelope::Forwarded { id, outcome };
+                self.carry_out(Effect::Peer { to, life, envelope }, turn);
+            }
+        }
+    }
+
+    /// Hands an input to a group and carries out what follows. `cause` is how many bytes a peer
+    /// makes this node hold if that has to wait for the log.
+    pub(crate) fn handle(
+        &mut self,
+        group: usize,
+        input: Input,
+        mut cause: usize,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        let partition = entry.partition;
+        let mut context = Context {
+            now: turn.now,
+            me: self.options.me,
+            clock: &mut self.clock,
+            store: turn.store,
+            peers: &self.links,
+            out: &mut self.outbox,
+        };
+        entry.group.handle(&mut context, input);
+        self.groups.schedule(group);
+        while let Some(wanted) = self.outbox.pop() {
+            let (after, effect) = match wanted {
+                Wanted::Reply { ticket, outcome, after } => {
+                    (after, Effect::Reply { ticket, outcome })
+                }
+                Wanted::Send { to, message, after } if to == self.options.me => {
+                    (after, Effect::Local { group, message })
+                }
+                Wanted::Send { to, message, after } => {
+                    let Some(life) = self.links.life(to) else { continue };
+                    let envelope = Envelope::Group { partition, message };
+                    (after, Effect::Peer { to, life, envelope })
+                }
+                Wanted::Rebuilt { after } => (after, Effect::Rebuilt(partition)),
+                Wanted::Count(event) => {
+                    turn.out.push(Out::Count(event));
+                    continue;
+                }
+            };
+            let Some(after) = self.held.must_wait(after) else {
+                self.carry_out(effect, turn);
+                continue;
+            };
+            let bytes = match &effect {
+                Effect::Peer { envelope, .. } => std::mem::take(&mut cause) + envelope.weight(),
+                _ => 0,
+            };
+            self.held.hold(after, bytes, effect);
+        }
+    }
+
+    /// Does what waits for nothing any more.
+    fn carry_out(&mut self, effect: Effect, turn: &mut Turn<'_>) {
+        match effect {
+            Effect::Reply { ticket, outcome } => self.settle(ticket, outcome, turn),
+            Effect::Local { group, message } => self.local.push_back((group, message)),
+            Effect::Peer { to, life, envelope } => {
+                if self.links.life(to) == Some(life) {
+                    self.links.push(to, &envelope, turn.out);
+                }
+            }
+            Effect::Rebuilt(partition) => {
+                let group = self.groups.index(partition);
+                if let Some(entry) = group.and_then(|group| self.groups.get_mut(group)) {
+                    entry.rebuilding = false;
+                    turn.out.push(Out::Rebuilt(partition));
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, durable: Lsn, turn: &mut Turn<'_>) {
+        let mut released = std::mem::take(&mut self.released);
+        self.held.release(durable, &mut released);
+        for effect in released.drain(..) {
+            self.carry_out(effect, turn);
+        }
+        self.released = released;
+    }
+
+    fn wake(&mut self, turn: &mut Turn<'_>) {
+        while let Some(ticket) = self.requests.overdue(turn.now.mono) {
+            let Some(pending) = self.requests.take(ticket) else { break };
+            let (need, executed) = (pending.need, pending.executed_if_lost());
+            let error = Error::Timeout { need, acked: 0, executed };
+            self.answer(pending.origin, Err(error), turn);
+        }
+        for group in self.groups.due(turn.now.mono) {
+            self.handle(group, Input::Deadline, 0, turn);
+        }
+    }
+
+    fn adopt(&mut self, layout: Arc<Layout>, turn: &mut Turn<'_>) {
+        self.links.set_layout(layout.version(), turn.out);
+        let dropped = self.groups.adopt(&layout, self.options.me);
+        self.layout = layout;
+        let lost = |stage: &Stage| matches!(stage, Stage::Group(index) if dropped.contains(index));
+        for ticket in self.requests.tickets(lost) {
+            if let Some(pending) = self.requests.take(ticket) {
+                let error = Error::CoordinatorLost { executed: pending.executed_if_lost() };
+                self.answer(pending.origin, Err(error), turn);
+            }
+        }
+    }
+
+    fn rebuild(&mut self, partitions: &[PartitionId], turn: &mut Turn<'_>) {
+        for &partition in partitions {
+            let Some(group) = self.groups.index(partition) else { continue };
+            if let Some(entry) = self.groups.get_mut(group) {
+                entry.rebuilding = true;
+            }
+            self.handle(group, Input::Rebuild, 0, turn);
+        }
     }
 }

@@ -1,0 +1,168 @@
+//! The replica groups of this node and when each wants to be woken.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use kvorum_core::{Layout, Mono, NodeId, PartitionId};
+use kvorum_replication::{Group, leaderless};
+
+/// Makes the group of a partition that `layout` gives to this node.
+pub(crate) type Factory = fn(&Layout, PartitionId) -> Option<Box<dyn Group + Send>>;
+
+/// The groups of one node. A group keeps its index for as long as the node holds its partition.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    factory: Factory,
+    /// The index of each partition's group, by placement and number.
+    indices: Vec<Vec<Option<usize>>>,
+    entries: Vec<Option<Entry>>,
+    /// At most one per group; may be early, never late. Early ones are put right when they come
+    /// due, which is cheaper than to follow every change of a deadline.
+    wakeups: BTreeSet<(Mono, usize)>,
+}
+
+/// A group and what the shard keeps beside it.
+pub(crate) struct Entry {
+    /// The partition.
+    pub(crate) partition: PartitionId,
+    /// The group.
+    pub(crate) group: Box<dyn Group + Send>,
+    /// Whether its data is incomplete.
+    pub(crate) rebuilding: bool,
+    wakeup: Option<Mono>,
+}
+
+impl Groups {
+    /// No groups yet.
+    pub(crate) fn new(factory: Factory) -> Groups {
+        let (indices, entries) = (Vec::new(), Vec::new());
+        Groups { factory, indices, entries, wakeups: BTreeSet::new() }
+    }
+
+    /// The index of the group of a partition, if this node holds the partition.
+    pub(crate) fn index(&self, partition: PartitionId) -> Option<usize> {
+        let placement = self.indices.get(usize::from(partition.placement))?;
+        *placement.get(usize::from(partition.number))?
+    }
+
+    /// The group with an index.
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(index)?.as_mut()
+    }
+
+    /// Notes when a group that has handled an input wants to be woken.
+    pub(crate) fn schedule(&mut self, index: usize) {
+        let Some(entry) = self.entries.get_mut(index).and_then(Option::as_mut) else { return };
+        let Some(wanted) = entry.group.next_deadline() else { return };
+        match entry.wakeup {
+            Some(known) if known <= wanted => return,
+            Some(known) => {
+                self.wakeups.remove(&(known, index));
+            }
+            None => {}
+        }
+        entry.wakeup = Some(wanted);
+        self.wakeups.insert((wanted, index));
+    }
+
+    /// Takes the indices of the groups whose deadline has come. Each must be handled and then
+    /// scheduled again.
+    pub(crate) fn due(&mut self, now: Mono) -> Vec<usize> {
+        let later = self.wakeups.split_off(&(Mono(now.0.saturating_add(1)), 0));
+        let woken = std::mem::replace(&mut self.wakeups, later);
+        let mut due = Vec::new();
+        for (_, index) in woken {
+            let Some(entry) = self.get_mut(index) else { continue };
+            entry.wakeup = None;
+            if entry.group.next_deadline().is_some_and(|deadline| deadline <= now) {
+                due.push(index);
+            } else {
+                self.schedule(index);
+            }
+        }
+        due
+    }
+
+    /// When the next group wants to be woken, or earlier.
+    pub(crate) fn next_wakeup(&self) -> Option<Mono> {
+        self.wakeups.first().map(|(at, _)| *at)
+    }
+
+    /// The groups that have anything pending, in order: whatever is pending has a deadline.
+    pub(crate) fn pending(&self) -> Vec<usize> {
+        let mut pending: Vec<usize> = self.wakeups.iter().map(|(_, index)| *index).collect();
+        pending.sort_unstable();
+        pending
+    }
+
+    /// How many partitions are being rebuilt. Looks at every group: for status only.
+    pub(crate) fn rebuilding(&self) -> usize {
+        self.entries.iter().flatten().filter(|entry| entry.rebuilding).count()
+    }
+
+    /// Adopts a layout: groups of partitions that stay are kept as they are (the replicas of a
+    /// partition do not change yet), missing ones are made, the others dropped. Returns the
+    /// indices the dropped ones had.
+    pub(crate) fn adopt(&mut self, layout: &Layout, me: NodeId) -> Vec<usize> {
+        let mut indices: Vec<Vec<Option<usize>>> = Vec::new();
+        let mut kept = vec![false; self.entries.len()];
+        for partition in layout.partitions_on(me) {
+            let known = self.index(partition);
+            let Some(index) = known.or_else(|| self.make(layout, partition)) else { continue };
+            if let Some(kept) = kept.get_mut(index) {
+                *kept = true;
+            }
+            *cell(cell(&mut indices, partition.placement), partition.number) = Some(index);
+        }
+        self.indices = indices;
+        let mut dropped = Vec::new();
+        for (index, (place, kept)) in self.entries.iter_mut().zip(kept).enumerate() {
+            if let Some(entry) = place.take_if(|_| !kept) {
+                if let Some(wakeup) = entry.wakeup {
+                    self.wakeups.remove(&(wakeup, index));
+                }
+                dropped.push(index);
+            }
+        }
+        dropped
+    }
+
+    fn make(&mut self, layout: &Layout, partition: PartitionId) -> Option<usize> {
+        let group = (self.factory)(layout, partition)?;
+        self.entries.push(Some(Entry { partition, group, rebuilding: false, wakeup: None }));
+        Some(self.entries.len() - 1)
+    }
+}
+
+/// The leaderless replica of a partition.
+pub(crate) fn leaderless(layout: &Layout, partition: PartitionId) -> Option<Box<dyn Group + Send>> {
+    let keyspaces = layout.keyspaces().iter().filter(|ks| ks.placement == partition.placement);
+    Some(Box::new(leaderless::Replica::new(leaderless::Options {
+        partition,
+        slots: layout.slots(partition)?,
+        members: layout.replicas(partition).to_vec(),
+        keyspaces: keyspaces.map(|ks| (ks.id, ks.read, ks.write)).collect(),
+    })))
+}
+
+/// The element `at` of a table that grows as far as it is asked for.
+fn cell<T: Default>(table: &mut Vec<T>, at: u16) -> &mut T {
+    let at = usize::from(at);
+    if table.len() <= at {
+        table.resize_with(at + 1, T::default);
+    }
+    // The table has just been made long enough.
+    #[allow(clippy::indexing_slicing)]
+    &mut table[at]
+}
+
+/// The group's state is its own affair; what the shard knows of it is enough here.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("partition", &self.partition)
+            .field("rebuilding", &self.rebuilding)
+            .field("wakeup", &self.wakeup)
+            .finish_non_exhaustive()
+    }
+}

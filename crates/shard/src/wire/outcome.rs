@@ -1,0 +1,209 @@
+//! The encoding of a forwarded request's answer.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kvorum_core::{Error, Executed, Header, Item, Outcome, Reply};
+use kvorum_replication::WireError;
+
+use super::request::{
+    get_cursor, get_optional_version, get_version, put_cursor, put_optional_version, put_version,
+};
+use super::{
+    get_bool, get_bytes, get_size, get_text, get_u8, get_u32, get_u64, put_bytes, put_size,
+    put_text,
+};
+
+/// The queues an [`Error::Overloaded`] of this crate names.
+pub(crate) mod queue {
+    /// Requests of clients (and of nodes that forward) which have no answer yet.
+    pub(crate) const PENDING: &str = "the queue of pending requests";
+    /// What a request would have to join on its way to another node.
+    pub(crate) const PEER: &str = "the queue to the coordinating node";
+    /// Effects that wait for the log.
+    pub(crate) const LOG: &str = "the queue behind the log";
+    /// Any queue of a node whose name for it this node does not know.
+    pub(crate) const OTHER: &str = "a queue of the coordinating node";
+}
+
+/// Texts of errors are static on every node, so only known ones can be told apart again.
+const KNOWN_QUEUES: [&str; 4] = [queue::PENDING, queue::PEER, queue::LOG, queue::OTHER];
+const SOME_OPERATION: &str = "this operation";
+
+/// Appends an answer.
+pub(super) fn encode(outcome: &Outcome<Reply>, out: &mut BytesMut) {
+    match outcome {
+        Ok(reply) => {
+            out.put_u8(0);
+            encode_reply(reply, out);
+        }
+        Err(error) => {
+            out.put_u8(1);
+            encode_error(error, out);
+        }
+    }
+}
+
+/// Takes an answer off the front of `input`.
+pub(super) fn decode(input: &mut Bytes) -> Result<Outcome<Reply>, WireError> {
+    Ok(if get_bool(input)? { Err(decode_error(input)?) } else { Ok(decode_reply(input)?) })
+}
+
+fn encode_reply(reply: &Reply, out: &mut BytesMut) {
+    match reply {
+        Reply::Found(item) => {
+            out.put_u8(1);
+            put_item(out, item);
+        }
+        Reply::Missing(version) => {
+            out.put_u8(2);
+            put_optional_version(out, *version);
+        }
+        Reply::Written { version, acked, was_live } => {
+            out.put_u8(3);
+            put_version(out, *version);
+            put_size(out, *acked);
+            out.put_u8(u8::from(*was_live));
+        }
+        Reply::Page(items, next) => {
+            out.put_u8(4);
+            put_size(out, items.len());
+            for item in items {
+                put_item(out, item);
+            }
+            out.put_u8(u8::from(next.is_some()));
+            if let Some(cursor) = next {
+                put_cursor(out, cursor);
+            }
+        }
+        Reply::Count(count) => {
+            out.put_u8(5);
+            out.put_u64_le(*count);
+        }
+    }
+}
+
+fn decode_reply(input: &mut Bytes) -> Result<Reply, WireError> {
+    match get_u8(input)? {
+        1 => Ok(Reply::Found(get_item(input)?)),
+        2 => Ok(Reply::Missing(get_optional_version(input)?)),
+        3 => Ok(Reply::Written {
+            version: get_version(input)?,
+            acked: get_size(input)?,
+            was_live: get_bool(input)?,
+        }),
+        4 => {
+            let mut items = Vec::new();
+            for _ in 0..get_size(input)? {
+                items.push(get_item(input)?);
+            }
+            let next = if get_bool(input)? { Some(get_cursor(input)?) } else { None };
+            Ok(Reply::Page(items, next))
+        }
+        5 => Ok(Reply::Count(get_u64(input)?)),
+        _ => Err(WireError("unknown reply")),
+    }
+}
+
+fn put_item(out: &mut BytesMut, item: &Item) {
+    put_bytes(out, &item.key);
+    put_version(out, item.header.version);
+    out.put_u8(u8::from(item.header.tombstone));
+    out.put_u32_le(item.header.tag);
+    out.put_u64_le(item.header.expire_ms);
+    out.put_u32_le(item.header.value_len);
+    put_bytes(out, &item.value);
+}
+
+fn get_item(input: &mut Bytes) -> Result<Item, WireError> {
+    Ok(Item {
+        key: get_bytes(input)?,
+        header: Header {
+            version: get_version(input)?,
+            tombstone: get_bool(input)?,
+            tag: get_u32(input)?,
+            expire_ms: get_u64(input)?,
+            value_len: get_u32(input)?,
+        },
+        value: get_bytes(input)?,
+    })
+}
+
+fn encode_error(error: &Error, out: &mut BytesMut) {
+    match error {
+        Error::Invalid(text) => {
+            out.put_u8(1);
+            put_text(out, text);
+        }
+        Error::NoKeyspace(name) => {
+            out.put_u8(2);
+            put_text(out, name);
+        }
+        Error::NotStrong(_) => out.put_u8(3),
+        Error::Unavailable { need, live } => {
+            out.put_u8(4);
+            put_size(out, *need);
+            put_size(out, *live);
+        }
+        Error::Timeout { need, acked, executed } => {
+            out.put_u8(5);
+            put_size(out, *need);
+            put_size(out, *acked);
+            put_executed(out, *executed);
+        }
+        Error::Overloaded { what, executed } => {
+            out.put_u8(6);
+            put_text(out, what);
+            put_executed(out, *executed);
+        }
+        Error::DiskFull { executed } => put_kind(out, 7, *executed),
+        Error::IndexFull { executed } => put_kind(out, 8, *executed),
+        Error::ClockSkew { executed } => put_kind(out, 9, *executed),
+        Error::Corrupt { executed } => put_kind(out, 10, *executed),
+        Error::NotServing(text) => {
+            out.put_u8(11);
+            put_text(out, text);
+        }
+        Error::CoordinatorLost { executed } => put_kind(out, 12, *executed),
+    }
+}
+
+fn decode_error(input: &mut Bytes) -> Result<Error, WireError> {
+    Ok(match get_u8(input)? {
+        1 => Error::invalid(get_text(input)?),
+        2 => Error::NoKeyspace(get_text(input)?),
+        3 => Error::NotStrong(SOME_OPERATION),
+        4 => Error::Unavailable { need: get_size(input)?, live: get_size(input)? },
+        5 => Error::Timeout {
+            need: get_size(input)?,
+            acked: get_size(input)?,
+            executed: get_executed(input)?,
+        },
+        6 => Error::Overloaded {
+            what: known_queue(&get_text(input)?),
+            executed: get_executed(input)?,
+        },
+        7 => Error::DiskFull { executed: get_executed(input)? },
+        8 => Error::IndexFull { executed: get_executed(input)? },
+        9 => Error::ClockSkew { executed: get_executed(input)? },
+        10 => Error::Corrupt { executed: get_executed(input)? },
+        11 => Error::NotServing(get_text(input)?.into()),
+        12 => Error::CoordinatorLost { executed: get_executed(input)? },
+        _ => return Err(WireError("unknown error")),
+    })
+}
+
+fn known_queue(text: &str) -> &'static str {
+    KNOWN_QUEUES.into_iter().find(|known| *known == text).unwrap_or(queue::OTHER)
+}
+
+fn put_kind(out: &mut BytesMut, kind: u8, executed: Executed) {
+    out.put_u8(kind);
+    put_executed(out, executed);
+}
+
+fn put_executed(out: &mut BytesMut, executed: Executed) {
+    out.put_u8(u8::from(executed == Executed::Unknown));
+}
+
+fn get_executed(input: &mut Bytes) -> Result<Executed, WireError> {
+    Ok(if get_bool(input)? { Executed::Unknown } else { Executed::No })
+}
