@@ -27,7 +27,7 @@ sim SEEDS="200" *ARGS:
 
 # Measure the cluster beside redis-server on this machine; writes docs/benchmarks.md.
 bench *ARGS:
-    benches/run {{ARGS}}
+    cargo xtask bench {{ARGS}}
 
 # Licences, duplicate versions, advisories (needs cargo-deny).
 deny:

@@ -1,9 +1,10 @@
-//! Checks of the repository itself: the style guide as a program.
+//! The repository's own tools: its checks and its measurements.
 //!
-//! What a reviewer would otherwise say again and again is a [`tidy::Rule`] here: which crate may
-//! use which, which words and sizes are allowed, which documents must agree with the code. It is
-//! not a second linter: whatever rustfmt, clippy or cargo-deny can check stays with them.
+//! [`tidy`] is the style guide as a program: what a reviewer would otherwise say again and again is
+//! a [`tidy::Rule`]. It is not a second linter: whatever rustfmt, clippy or cargo-deny can check
+//! stays with them. `cargo test` runs it too.
 //!
-//! Run it with `cargo xtask tidy`; `cargo test` runs the same checks.
+//! [`bench`] measures a cluster beside redis-server and writes docs/benchmarks.md.
 
+pub mod bench;
 pub mod tidy;

@@ -1,10 +1,11 @@
-//! `cargo xtask`: the command line of the repository's own checks.
+//! `cargo xtask`: the command line of the repository's own tools.
 
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use xtask::bench;
 use xtask::tidy::{self, Tree};
 
 const USAGE: &str = "\
@@ -12,6 +13,8 @@ cargo xtask COMMAND
 
   tidy            check the rules of STYLE.md; one line per violation, exit 1 if there is any
   tidy --lower    also lower the numbers in xtask/ratchet.txt to what is measured
+  bench [--rounds N] [--scale X]
+                  measure a cluster beside redis-server and write docs/benchmarks.md
 ";
 
 fn main() -> Result<ExitCode> {
@@ -20,6 +23,10 @@ fn main() -> Result<ExitCode> {
     match words.as_slice() {
         ["tidy"] => run_tidy(false),
         ["tidy", "--lower"] => run_tidy(true),
+        ["bench", rest @ ..] => {
+            bench::run(root()?, &bench::Options::parse(rest)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
         _ => {
             std::io::stderr().write_all(USAGE.as_bytes())?;
             Ok(ExitCode::from(2))
@@ -27,10 +34,13 @@ fn main() -> Result<ExitCode> {
     }
 }
 
+fn root() -> Result<&'static Path> {
+    let parent = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    parent.context("xtask lies directly below the root of the repository")
+}
+
 fn run_tidy(lower: bool) -> Result<ExitCode> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask lies directly below the root of the repository")?;
+    let root = root()?;
     if lower {
         tidy::lower_ratchet(root)?;
     }

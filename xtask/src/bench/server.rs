@@ -1,0 +1,181 @@
+//! The systems under test: started, awaited, their CPU time read, stopped.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// How long a system may take to serve.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The kernel reports CPU time in ticks of this length to programs (`USER_HZ`).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A running system; stopped when dropped.
+pub(crate) struct Server {
+    /// Its name on the page.
+    pub(crate) name: &'static str,
+    /// Where it speaks the Redis protocol.
+    pub(crate) port: u16,
+    child: Child,
+}
+
+impl Server {
+    /// Three nodes of the release build, every write synced on a majority.
+    pub(crate) fn cluster(root: &Path, folder: &Path) -> Result<Server> {
+        let built = Command::new("cargo")
+            .args(["build", "--release", "--package", "kvorum"])
+            .current_dir(root)
+            .status()
+            .context("running cargo")?;
+        ensure!(built.success(), "the release build failed");
+        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+        let binary = root.join(target).join("release/kvorum");
+        let offset = free_offset()?;
+        let mut command = Command::new(binary);
+        command.args(["dev", "--nodes", "3", "--base-port-offset", &offset.to_string()]);
+        command.arg("--data-dir").arg(folder);
+        let server = Server::start("kvorum, 3 nodes, QUORUM", 6379 + offset, command, folder)?;
+        for http in [8001, 8002, 8003] {
+            await_answer(http + offset, "GET /readyz HTTP/1.0\r\n\r\n", "200 OK")?;
+        }
+        Ok(server)
+    }
+
+    /// One redis-server that syncs every write before it answers.
+    pub(crate) fn redis(folder: &Path) -> Result<Server> {
+        let port = free_port()?;
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "yes"]);
+        command.args(["--appendfsync", "always", "--dir"]).arg(folder);
+        let server = Server::start("redis-server, 1 node, AOF always", port, command, folder)?;
+        await_answer(port, "PING\r\n", "PONG")?;
+        Ok(server)
+    }
+
+    fn start(name: &'static str, port: u16, mut command: Command, folder: &Path) -> Result<Server> {
+        fs::create_dir_all(folder)?;
+        let log = File::create(folder.with_extension("log"))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("starting {}", command.get_program().display()))?;
+        Ok(Server { name, port, child })
+    }
+
+    /// CPU seconds, user and system, that its processes have used so far.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        let mut ticks = 0;
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Ok(id) = entry.file_name().to_string_lossy().parse::<u32>() else {
+                continue;
+            };
+            // A process may end between the listing and the reading; it is not one of ours then.
+            let Ok(text) = fs::read_to_string(entry.path().join("stat")) else {
+                continue;
+            };
+            let stat = Stat::parse(&text).with_context(|| format!("reading the state of {id}"))?;
+            if id == self.child.id() || stat.parent == self.child.id() {
+                ticks += stat.ticks;
+            }
+        }
+        Ok(f64::from(u32::try_from(ticks)?) / TICKS_PER_SECOND)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let id = self.child.id().to_string();
+        // SIGTERM lets `kvorum dev` stop its nodes; there is nobody to tell if that fails.
+        let asked = Command::new("kill").args(["-TERM", &id]).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// What we need of `/proc/PID/stat` (proc(5)).
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    ticks: u64,
+}
+
+impl Stat {
+    fn parse(text: &str) -> Option<Stat> {
+        // The name of the program, in parentheses, may contain anything.
+        let (_, rest) = text.rsplit_once(") ")?;
+        let mut fields = rest.split_whitespace().skip(1);
+        let parent = fields.next()?.parse().ok()?;
+        let mut times = fields.skip(9);
+        let user: u64 = times.next()?.parse().ok()?;
+        let system: u64 = times.next()?.parse().ok()?;
+        Some(Stat { parent, ticks: user + system })
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(local(0))?.local_addr()?.port())
+}
+
+/// An offset at which three nodes find their ports free.
+fn free_offset() -> Result<u16> {
+    let free = |port: u16| TcpListener::bind(local(port)).is_ok();
+    let mut offsets = (20..40).map(|hundreds| hundreds * 100);
+    let all_free = |offset: &u16| {
+        let bases = [6379, 7001, 8001, 50051, 51051];
+        bases.iter().all(|base| (0..3).all(|node| free(base + offset + node)))
+    };
+    offsets.find(all_free).context("no free ports for three nodes")
+}
+
+/// Asks again and again until the answer contains `wanted`.
+fn await_answer(port: u16, question: &str, wanted: &str) -> Result<()> {
+    let end = Instant::now() + START_TIMEOUT;
+    while Instant::now() < end {
+        if ask(port, question, wanted).unwrap_or(false) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    bail!("nothing on port {port} answered {wanted} within {START_TIMEOUT:?}")
+}
+
+fn ask(port: u16, question: &str, wanted: &str) -> Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&local(port), Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(question.as_bytes())?;
+    let mut answer = [0_u8; 512];
+    let length = stream.read(&mut answer)?;
+    let text = String::from_utf8_lossy(answer.get(..length).unwrap_or_default());
+    Ok(text.contains(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_program_may_contain_anything() {
+        let text = "42 (a) b (c)) S 7 1 1 0 -1 4194304 1 2 3 4 150 50 9 9 20 0 1 0 1 1\n";
+        assert_eq!(Stat::parse(text), Some(Stat { parent: 7, ticks: 200 }));
+    }
+
+    #[test]
+    fn our_own_state_can_be_read() {
+        let text = fs::read_to_string("/proc/self/stat").unwrap();
+        assert!(Stat::parse(&text).unwrap().parent > 0);
+    }
+}
