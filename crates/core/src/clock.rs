@@ -22,6 +22,12 @@ impl HybridClock {
         Version { hlc: self.last, writer: self.writer }
     }
 
+    /// Who stamps with this clock; new at every start of the node.
+    #[must_use]
+    pub const fn writer(&self) -> Writer {
+        self.writer
+    }
+
     /// Notes a reading seen in a peer's record.
     pub fn observe(&mut self, seen: Hlc) {
         self.last = self.last.max(seen);

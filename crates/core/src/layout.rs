@@ -21,11 +21,14 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// The most replicas a partition can have.
+    pub const MAX_REPLICAS: usize = 8;
+
     /// A placement with the given replica lists.
     ///
     /// # Errors
-    /// [`InvalidLayout`] unless there are 1 to 16384 lists, a power of two, none of them empty or
-    /// with a node named twice.
+    /// [`InvalidLayout`] unless there are 1 to 16384 lists, a power of two, none of them empty,
+    /// longer than [`Placement::MAX_REPLICAS`] or with a node named twice.
     pub fn new(replicas: Vec<Vec<NodeId>>) -> Result<Placement, InvalidLayout> {
         let count = replicas.len();
         if !count.is_power_of_two() || count > usize::from(SLOTS) {
@@ -37,6 +40,9 @@ impl Placement {
             sorted.dedup();
             if sorted.is_empty() || sorted.len() != list.len() {
                 return Err(InvalidLayout("a partition has at least one replica, each once"));
+            }
+            if list.len() > Self::MAX_REPLICAS {
+                return Err(InvalidLayout("a partition has at most eight replicas"));
             }
         }
         Ok(Placement { replicas })
@@ -206,6 +212,8 @@ mod tests {
         let one = NodeId::new(1).unwrap();
         assert!(Placement::new(vec![vec![one, one]]).is_err());
         assert!(Placement::new(vec![vec![one]; 3]).is_err());
+        let nine: Vec<NodeId> = (1..=9).filter_map(NodeId::new).collect();
+        assert!(Placement::new(vec![nine]).is_err());
         let placement = Placement::new(vec![vec![one]]).unwrap();
         assert!(Layout::new(1, vec![], vec![], vec![placement]).is_err());
     }

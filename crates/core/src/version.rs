@@ -51,6 +51,12 @@ impl Writer {
     pub const fn new(node: NodeId, start: u32) -> Writer {
         Writer((node.get() << 12) | (start % Self::STARTS))
     }
+
+    /// The start number, below [`Writer::STARTS`].
+    #[must_use]
+    pub const fn start(self) -> u32 {
+        self.0 % Self::STARTS
+    }
 }
 
 /// The version of a record; larger wins, everywhere and for ever.

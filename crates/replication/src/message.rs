@@ -5,10 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvorum_core::{Cursor, Header, KeyspaceId, Record, ScanLimit, Slot, Version, Want};
 
-/// Identifies a pending operation of a coordinator within its group. Never reused within a life
-/// of the process; a new version of a write gets a new id, so answers to the old one are ignored.
+/// Identifies a pending operation of a coordinator within its group. Never reused, not even by
+/// the next life of the process, whom answers to the former one may still reach; a new version of
+/// a write gets a new id, so answers to the old one are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OpId(pub u64);
+
+impl OpId {
+    /// No operation: whoever sends this wants no answer.
+    pub const NONE: OpId = OpId(0);
+}
 
 /// A message between two replicas of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +144,6 @@ pub struct PageItem {
     pub key: Bytes,
     /// Version, flags and sizes.
     pub header: Header,
-    /// The value, if it was wanted and could be read.
+    /// The value (empty for a tombstone), if it was wanted and could be read.
     pub value: Option<Bytes>,
 }

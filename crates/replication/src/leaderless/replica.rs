@@ -1,44 +1,319 @@
 //! One replica of a leaderless partition, and the coordinator of the requests it is given.
 
-use std::ops::RangeInclusive;
+use bytes::Bytes;
+use kvorum_core::{
+    Consistency, Cursor, Error, Executed, Expiry, KeyspaceId, Mono, NodeId, Op, Outcome, Record,
+    Reply, Request, Slot, Version,
+};
 
-use kvorum_core::{Consistency, KeyspaceId, Mono, NodeId, PartitionId, Slot};
+use super::Options;
+use super::coordinator::{Client, Coordinator, HurryBudget, Progress};
+use super::mutation::DeadIds;
+use super::options::not_here;
+use super::pending::{OpIds, Pending};
+use super::read::{Question, Read};
+use super::rebuild::{Rebuild, Rebuilding};
+use super::scan::{Range, Scan};
+use super::serve::{PageRequest, Server};
+use super::write::Write;
+use crate::{Context, Event, Found, Group, Input, Message, OpId, PageItem, Status, Ticket};
 
-use crate::{Context, Group, Input};
-
-/// What a replica is and how it behaves.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The partition.
-    pub partition: PartitionId,
-    /// Its slots.
-    pub slots: RangeInclusive<Slot>,
-    /// The replicas, preferred first; this node is one of them.
-    pub members: Vec<NodeId>,
-    /// The keyspaces of the placement, with their default consistency of reads and writes.
-    pub keyspaces: Vec<(KeyspaceId, Consistency, Consistency)>,
-}
+/// How many scans may be pending: each holds a page of every replica it asks.
+const MAX_SCANS: usize = 16;
 
 /// One replica of a leaderless partition.
 #[derive(Debug)]
 pub struct Replica {
     options: Options,
+    ids: OpIds,
+    pending: Pending<Operation>,
+    budget: HurryBudget,
+    rebuild: Option<Rebuild>,
+    dead: DeadIds,
+}
+
+#[derive(Debug)]
+enum Operation {
+    Write(Write),
+    Read(Read),
+    Scan(Scan),
+}
+
+/// What happens to a pending operation.
+enum Step {
+    Written(NodeId, Status),
+    Held(NodeId, Found),
+    Scanned(NodeId, Option<(Vec<PageItem>, Option<Cursor>)>),
+    Lost(NodeId),
+    Wake,
+}
+
+/// What a client wants stored.
+struct Change {
+    keyspace: KeyspaceId,
+    key: Bytes,
+    value: Option<Bytes>,
+    expiry: Expiry,
+    tag: u32,
 }
 
 impl Replica {
     /// A replica with nothing pending.
     #[must_use]
     pub fn new(options: Options) -> Replica {
-        Replica { options }
+        Replica {
+            options,
+            ids: OpIds::default(),
+            pending: Pending::default(),
+            budget: HurryBudget::default(),
+            rebuild: None,
+            dead: DeadIds::default(),
+        }
+    }
+
+    fn begin(&mut self, ctx: &mut Context<'_>, ticket: Ticket, request: Request) -> Outcome<()> {
+        let Request { keyspace, op, consistency, min_version, deadline, .. } = request;
+        let default = match op.is_write() {
+            true => self.options.default_write(keyspace),
+            false => self.options.default_read(keyspace),
+        };
+        let Some(consistency) = consistency.or(default) else { return Err(not_here()) };
+        if deadline <= ctx.now.mono {
+            let need = consistency.required(self.options.members.len());
+            return Err(Error::Timeout { need, acked: 0, executed: Executed::No });
+        }
+        let client = Client { ticket, deadline };
+        let id = self.ids.next(ctx.clock.writer());
+        let rebuilding = self.rebuild.is_some();
+        let mut at = Coordinator { options: &self.options, rebuilding, op: id, ctx };
+        let operation = match op {
+            Op::Get { key, want } => {
+                let slot = self.options.slot_of(keyspace, &key)?;
+                self.budget.earn();
+                let question = Question { keyspace, slot, key, want, consistency, min_version };
+                Operation::Read(Read::start(&mut at, client, question)?)
+            }
+            Op::Put { key, value, expiry, tag } => {
+                let change = Change { keyspace, key, value: Some(value), expiry, tag };
+                Operation::Write(change.start(&mut at, client, consistency)?)
+            }
+            Op::Delete { key } => {
+                let expiry = Expiry::Never;
+                let change = Change { keyspace, key, value: None, expiry, tag: 0 };
+                Operation::Write(change.start(&mut at, client, consistency)?)
+            }
+            Op::Scan { from, prefix, limit, want, .. } => {
+                if self.pending.count(Operation::is_scan) >= MAX_SCANS {
+                    let executed = Executed::No;
+                    return Err(Error::Overloaded { what: "the list of scans", executed });
+                }
+                let range = Range { keyspace, from, prefix, limit, want, consistency };
+                Operation::Scan(Scan::start(&mut at, client, range)?)
+            }
+            Op::Count { .. } => return self.count(ctx, ticket, keyspace),
+        };
+        self.pending.insert(id, operation.wake(), operation);
+        Ok(())
+    }
+
+    fn count(&self, ctx: &mut Context<'_>, ticket: Ticket, keyspace: KeyspaceId) -> Outcome<()> {
+        if self.rebuild.is_some() {
+            return Err(Error::NotServing("this replica is being rebuilt".into()));
+        }
+        let (first, last) = (*self.options.slots.start(), *self.options.slots.end());
+        let live = ctx.store.live(keyspace, first, last);
+        ctx.out.reply(ticket, Ok(Reply::Count(live)));
+        Ok(())
+    }
+
+    fn message(&mut self, ctx: &mut Context<'_>, from: NodeId, message: Message) {
+        let rebuilding = self.rebuild.is_some();
+        let mut server = Server { options: &self.options, rebuilding, ctx };
+        match message {
+            Message::Write { patience, .. }
+            | Message::Read { patience, .. }
+            | Message::Scan { patience, .. }
+                if patience.is_zero() => {}
+            Message::Write { op, record, kind, .. } => server.write(from, op, record, kind),
+            Message::Read { op, keyspace, slot, key, want, .. } => {
+                server.read(from, op, keyspace, slot, &key, want);
+            }
+            Message::Scan { op, keyspace, from: start, prefix, limit, want, .. } => {
+                let request = PageRequest { keyspace, from: start, prefix, limit, want };
+                server.page(from, op, &request);
+            }
+            Message::Written { op, status } => {
+                self.step(ctx, self.dead.resolve(op), Step::Written(from, status));
+            }
+            Message::Held { op, found } => self.step(ctx, op, Step::Held(from, found)),
+            Message::Scanned { op, page } => self.scanned(ctx, from, op, page),
+        }
+    }
+
+    fn scanned(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: NodeId,
+        op: OpId,
+        page: Option<(Vec<PageItem>, Option<Cursor>)>,
+    ) {
+        match &mut self.rebuild {
+            Some(rebuild) if rebuild.asked(op) => {
+                rebuild.on_page(&self.options, ctx, op, page);
+                self.advance_rebuild(ctx);
+            }
+            _ => self.step(ctx, op, Step::Scanned(from, page)),
+        }
+    }
+
+    /// Lets a pending operation take a step, and sees to what follows.
+    fn step(&mut self, ctx: &mut Context<'_>, id: OpId, step: Step) {
+        let Some(operation) = self.pending.get_mut(id) else {
+            ctx.out.count(Event::LateAck);
+            return;
+        };
+        let rebuilding = self.rebuild.is_some();
+        let mut at = Coordinator { options: &self.options, rebuilding, op: id, ctx };
+        let progress = operation.step(&mut at, &mut self.budget, step);
+        let wake = operation.wake();
+        match progress {
+            Progress::Wait => self.pending.wake_at(id, wake),
+            Progress::Done => drop(self.pending.remove(id)),
+            Progress::SendAgain => self.send_again(ctx, id),
+        }
+    }
+
+    /// Sends a write under a new id, so that answers to the former attempt count no more.
+    fn send_again(&mut self, ctx: &mut Context<'_>, former: OpId) {
+        let Some(mut operation) = self.pending.remove(former) else { return };
+        let id = self.ids.next(ctx.clock.writer());
+        self.dead.bury(&self.options, former, id);
+        if let Operation::Write(write) = &mut operation {
+            let rebuilding = self.rebuild.is_some();
+            write.send(&mut Coordinator { options: &self.options, rebuilding, op: id, ctx });
+        }
+        self.pending.insert(id, operation.wake(), operation);
+    }
+
+    fn peer_lost(&mut self, ctx: &mut Context<'_>, node: NodeId) {
+        for id in self.pending.ids() {
+            self.step(ctx, id, Step::Lost(node));
+        }
+        if let Some(rebuild) = &mut self.rebuild {
+            rebuild.on_lost(node);
+        }
+        self.advance_rebuild(ctx);
+    }
+
+    fn wake(&mut self, ctx: &mut Context<'_>) {
+        while let Some(id) = self.pending.due(ctx.now.mono) {
+            self.step(ctx, id, Step::Wake);
+        }
+        self.advance_rebuild(ctx);
+    }
+
+    fn advance_rebuild(&mut self, ctx: &mut Context<'_>) {
+        let Some(rebuild) = &mut self.rebuild else { return };
+        if let Rebuilding::Over(after) = rebuild.advance(&self.options, ctx, &mut self.ids) {
+            self.rebuild = None;
+            ctx.out.rebuilt(after);
+        }
     }
 }
 
 impl Group for Replica {
     fn handle(&mut self, ctx: &mut Context<'_>, input: Input) {
-        let _ = (ctx, input, &self.options);
+        match input {
+            Input::Request { ticket, request } => {
+                if let Err(error) = self.begin(ctx, ticket, request) {
+                    ctx.out.reply(ticket, Err(error));
+                }
+            }
+            Input::Message { from, message } => self.message(ctx, from, message),
+            Input::PeerLost(node) => self.peer_lost(ctx, node),
+            Input::Deadline => self.wake(ctx),
+            Input::Rebuild => {
+                self.rebuild = Some(Rebuild::new(&self.options, ctx.me));
+                self.advance_rebuild(ctx);
+            }
+        }
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        None
+        let rebuild = self.rebuild.as_ref().and_then(Rebuild::wake);
+        self.pending.next_wake().into_iter().chain(rebuild).min()
+    }
+}
+
+impl Operation {
+    const fn is_scan(&self) -> bool {
+        matches!(self, Operation::Scan(_))
+    }
+
+    fn wake(&self) -> Mono {
+        match self {
+            Operation::Write(write) => write.wake(),
+            Operation::Read(read) => read.wake(),
+            Operation::Scan(scan) => scan.wake(),
+        }
+    }
+
+    fn step(
+        &mut self,
+        at: &mut Coordinator<'_, '_>,
+        budget: &mut HurryBudget,
+        step: Step,
+    ) -> Progress {
+        match (self, step) {
+            (Operation::Write(write), Step::Written(from, status)) => {
+                write.on_answer(at, from, status)
+            }
+            (Operation::Write(write), Step::Lost(node)) => write.on_lost(at, node),
+            (Operation::Write(write), Step::Wake) => write.on_wake(at),
+            (Operation::Read(read), Step::Held(from, found)) => read.on_held(at, from, found),
+            (Operation::Read(read), Step::Written(from, status)) => {
+                read.on_repaired(at, from, status)
+            }
+            (Operation::Read(read), Step::Lost(node)) => read.on_lost(at, node),
+            (Operation::Read(read), Step::Wake) => read.on_wake(at, budget),
+            (Operation::Scan(scan), Step::Scanned(from, page)) => scan.on_page(at, from, page),
+            (Operation::Scan(scan), Step::Lost(node)) => scan.on_lost(at, node),
+            (Operation::Scan(scan), Step::Wake) => scan.on_wake(at),
+            // Only a faulty peer answers a question with the answer to another.
+            (Operation::Write(_), Step::Held(..) | Step::Scanned(..))
+            | (Operation::Read(_), Step::Scanned(..))
+            | (Operation::Scan(_), Step::Written(..) | Step::Held(..)) => Progress::Wait,
+        }
+    }
+}
+
+impl Change {
+    /// Stamps the write and sends it, if enough members can take it.
+    fn start(
+        self,
+        at: &mut Coordinator<'_, '_>,
+        client: Client,
+        consistency: Consistency,
+    ) -> Outcome<Write> {
+        let slot = at.options.slot_of(self.keyspace, &self.key)?;
+        at.require(consistency.required(at.options.members.len()))?;
+        let version = at.ctx.clock.tick(at.ctx.now.wall_ms);
+        let mut write = Write::new(at.options, client, consistency, self.record(slot, version));
+        write.send(at);
+        Ok(write)
+    }
+
+    fn record(self, slot: Slot, version: Version) -> Record {
+        let Change { keyspace, key, value, expiry, tag } = self;
+        // Zero would mean never.
+        let expire_ms = match expiry {
+            Expiry::Never => 0,
+            Expiry::At(wall_ms) => wall_ms.max(1),
+            Expiry::After(span) => {
+                let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+                version.hlc.wall_ms().saturating_add(span)
+            }
+        };
+        Record { keyspace, slot, key, version, tag, expire_ms, value }
     }
 }

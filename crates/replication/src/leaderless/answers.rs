@@ -1,0 +1,180 @@
+//! What the members have answered to a read.
+
+use bytes::Bytes;
+use kvorum_core::{Header, NodeId, Version};
+
+use crate::Found;
+
+/// The answers to one read, one seat per member.
+#[derive(Debug)]
+pub(super) struct Answers {
+    seats: Vec<(NodeId, Seat)>,
+}
+
+#[derive(Debug)]
+enum Seat {
+    /// Not asked yet.
+    Free,
+    /// Asked; no answer yet.
+    Asked,
+    /// Answered, and perhaps asked a second time for the value.
+    Told { held: Held, fetching: bool },
+    /// Asked, and of no use.
+    Out,
+}
+
+/// What a member holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Nothing,
+    Header(Header),
+    Record(Header, Bytes),
+    Damaged(Header),
+}
+
+impl Held {
+    fn of(found: Found) -> Option<Held> {
+        match found {
+            Found::Absent => Some(Held::Nothing),
+            Found::Record(header, value) => Some(Held::Record(header, value)),
+            // The header of a tombstone is all there is to it.
+            Found::Header(header) if header.tombstone => Some(Held::Record(header, Bytes::new())),
+            Found::Header(header) => Some(Held::Header(header)),
+            Found::Corrupt(header) => Some(Held::Damaged(header)),
+            Found::Rebuilding | Found::NotReplica => None,
+        }
+    }
+
+    fn header(&self) -> Option<&Header> {
+        match self {
+            Held::Nothing => None,
+            Held::Header(header) | Held::Record(header, _) | Held::Damaged(header) => Some(header),
+        }
+    }
+
+    fn version(&self) -> Option<Version> {
+        self.header().map(|header| header.version)
+    }
+
+    /// Whether the member can show a record at least as new as `version`.
+    pub(super) fn shows(&self, version: Version) -> bool {
+        !matches!(self, Held::Damaged(_)) && self.version() >= Some(version)
+    }
+}
+
+impl Answers {
+    pub(super) fn new(members: &[NodeId]) -> Answers {
+        Answers { seats: members.iter().map(|&node| (node, Seat::Free)).collect() }
+    }
+
+    /// The members not asked yet, in order.
+    pub(super) fn free(&self) -> impl Iterator<Item = NodeId> {
+        self.seats.iter().filter(|(_, seat)| matches!(seat, Seat::Free)).map(|&(node, _)| node)
+    }
+
+    /// How many members have been asked and not answered.
+    pub(super) fn outstanding(&self) -> usize {
+        self.seats.iter().filter(|(_, seat)| matches!(seat, Seat::Asked)).count()
+    }
+
+    /// What every member that has answered holds.
+    pub(super) fn told(&self) -> impl Iterator<Item = (NodeId, &Held)> {
+        self.seats.iter().filter_map(|(node, seat)| match seat {
+            Seat::Told { held, .. } => Some((*node, held)),
+            _ => None,
+        })
+    }
+
+    /// The newest header anybody holds.
+    pub(super) fn newest(&self) -> Option<Header> {
+        self.told().filter_map(|(_, held)| held.header()).max_by_key(|h| h.version).copied()
+    }
+
+    /// The record of a version with its value, if somebody has sent it.
+    pub(super) fn record(&self, version: Version) -> Option<(Header, Bytes)> {
+        self.told().find_map(|(_, held)| match held {
+            Held::Record(header, value) if header.version == version => {
+                Some((*header, value.clone()))
+            }
+            // Nothing is missing of a damaged tombstone.
+            Held::Damaged(header) if header.version == version && header.tombstone => {
+                Some((*header, Bytes::new()))
+            }
+            _ => None,
+        })
+    }
+
+    /// Where the value of a version can be had from those that have told of it.
+    pub(super) fn fetch_from(&self, version: Version) -> Fetch {
+        let mut fetch = Fetch::Nowhere;
+        for (node, seat) in &self.seats {
+            match seat {
+                Seat::Told { held: Held::Header(header), fetching }
+                    if header.version == version =>
+                {
+                    if *fetching {
+                        return Fetch::UnderWay;
+                    }
+                    if fetch == Fetch::Nowhere {
+                        fetch = Fetch::From(*node);
+                    }
+                }
+                _ => {}
+            }
+        }
+        fetch
+    }
+
+    /// Notes that a member has been asked.
+    pub(super) fn ask(&mut self, node: NodeId) {
+        if let Some(seat) = self.seat(node) {
+            match seat {
+                Seat::Told { fetching, .. } => *fetching = true,
+                seat => *seat = Seat::Asked,
+            }
+        }
+    }
+
+    /// Takes an answer. A repeated one changes nothing, and neither does the answer to the
+    /// question for the header once the value has been asked for.
+    pub(super) fn take(&mut self, node: NodeId, found: Found) {
+        let Some(seat) = self.seat(node) else { return };
+        let expected = match seat {
+            Seat::Asked => true,
+            Seat::Told { fetching, .. } => *fetching && !matches!(found, Found::Header(_)),
+            Seat::Free | Seat::Out => false,
+        };
+        if expected {
+            *seat = Held::of(found).map_or(Seat::Out, |held| Seat::Told { held, fetching: false });
+        }
+    }
+
+    /// Notes that no answer of a member is to be expected any more. One whose value is missing is
+    /// as good as never asked: what it told cannot be shown.
+    pub(super) fn lose(&mut self, node: NodeId) {
+        if let Some(seat) = self.seat(node)
+            && matches!(seat, Seat::Asked | Seat::Told { fetching: true, .. })
+        {
+            *seat = Seat::Out;
+        }
+    }
+
+    /// Forgets what a member told: its value is needed and cannot be had.
+    pub(super) fn discard(&mut self, node: NodeId) {
+        if let Some(seat) = self.seat(node) {
+            *seat = Seat::Out;
+        }
+    }
+
+    fn seat(&mut self, node: NodeId) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|(member, _)| *member == node).map(|(_, seat)| seat)
+    }
+}
+
+/// Where the value of a version can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fetch {
+    From(NodeId),
+    UnderWay,
+    Nowhere,
+}

@@ -1,0 +1,89 @@
+//! Deliberate faults: each breaks one rule, and a test proves that somebody notices.
+//!
+//! Without the feature `mutations` the type has no values, every question here answers no, and
+//! the compiler removes both.
+
+use super::Options;
+use crate::OpId;
+
+/// A rule to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Answer reads and writes before the record is durable.
+    #[cfg(any(test, feature = "mutations"))]
+    RevealBeforeDurable,
+    /// Count "I hold a newer version" as an acknowledgement of the first attempt.
+    #[cfg(any(test, feature = "mutations"))]
+    CountSupersededInFirstAttempt,
+    /// Count acknowledgements of the first attempt for the second.
+    #[cfg(any(test, feature = "mutations"))]
+    CountLateAcks,
+    /// Answer a quorum read before a majority holds what it shows.
+    #[cfg(any(test, feature = "mutations"))]
+    NonBlockingRepair,
+    /// Let a rebuilding replica count in write quorums.
+    #[cfg(any(test, feature = "mutations"))]
+    AckWhileRebuilding,
+}
+
+#[cfg(any(test, feature = "mutations"))]
+impl Mutation {
+    /// Every mutation.
+    pub const ALL: [Mutation; 5] = [
+        Mutation::RevealBeforeDurable,
+        Mutation::CountSupersededInFirstAttempt,
+        Mutation::CountLateAcks,
+        Mutation::NonBlockingRepair,
+        Mutation::AckWhileRebuilding,
+    ];
+}
+
+macro_rules! questions {
+    ($($question:ident asks $mutation:ident;)*) => {
+        impl Options {$(
+            pub(super) const fn $question(&self) -> bool {
+                #[cfg(any(test, feature = "mutations"))]
+                return matches!(self.mutation, Some(Mutation::$mutation));
+                #[cfg(not(any(test, feature = "mutations")))]
+                return false;
+            }
+        )*}
+    };
+}
+
+questions! {
+    reveals_before_durable asks RevealBeforeDurable;
+    counts_superseded_at_once asks CountSupersededInFirstAttempt;
+    repairs_without_waiting asks NonBlockingRepair;
+    acknowledges_while_rebuilding asks AckWhileRebuilding;
+}
+
+/// The ids a write had before it was sent again; known only to count the answers to them by
+/// mistake.
+#[derive(Debug, Default)]
+pub(super) struct DeadIds {
+    #[cfg(any(test, feature = "mutations"))]
+    successors: std::collections::BTreeMap<OpId, OpId>,
+}
+
+impl DeadIds {
+    #[cfg(any(test, feature = "mutations"))]
+    pub(super) fn bury(&mut self, options: &Options, dead: OpId, successor: OpId) {
+        if options.mutation == Some(Mutation::CountLateAcks) {
+            self.successors.insert(dead, successor);
+        }
+    }
+
+    #[cfg(any(test, feature = "mutations"))]
+    pub(super) fn resolve(&self, op: OpId) -> OpId {
+        self.successors.get(&op).copied().unwrap_or(op)
+    }
+
+    #[cfg(not(any(test, feature = "mutations")))]
+    pub(super) const fn bury(&mut self, _: &Options, _: OpId, _: OpId) {}
+
+    #[cfg(not(any(test, feature = "mutations")))]
+    pub(super) const fn resolve(&self, op: OpId) -> OpId {
+        op
+    }
+}

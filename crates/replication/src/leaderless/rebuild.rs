@@ -1,0 +1,294 @@
+//! Rebuilding a replica whose data is incomplete, from the other replicas.
+//!
+//! Before the loss this replica may have been one of the majority that acknowledged a write. The
+//! other majority − 1 holders are among the n − 1 other members, so any n − majority + 1 of these
+//! include one of them: the *cover*. The replica copies everything that `cover` members hold,
+//! tombstones included, each in pages of its own, and counts again when it has. A member that is
+//! itself rebuilding is no source. With one replica only, or with too few complete ones, the
+//! replica stays as it is: it cannot know what it lost.
+//!
+//! **Invariant:** a source's next page is asked for when the former one is stored durably here,
+//! so the rebuild holds one page per source and goes at the pace of the log.
+//!
+//! **Invariant:** the rebuild does not end while an item is known only as damaged.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kvorum_core::{Cursor, KeyspaceId, Lsn, Mono, NodeId, Record, Slot, Version, Want};
+
+use super::Options;
+use super::pending::OpIds;
+use super::serve::PAGE;
+use crate::{Context, Message, OpId, PageItem};
+
+/// How long a source may take for a page before it is asked again.
+const PAGE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before a source that could not help, or a full disk, is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The progress of a rebuild.
+#[derive(Debug)]
+pub(super) struct Rebuild {
+    /// All other members.
+    sources: Vec<Source>,
+    /// How many of them must be copied.
+    cover: usize,
+    /// The last record that must be durable for everything copied to be.
+    last: Option<Lsn>,
+    /// When to look again.
+    wake: Option<Mono>,
+}
+
+#[derive(Debug)]
+struct Source {
+    node: NodeId,
+    /// The position of the keyspace being copied in the options' list.
+    keyspace: usize,
+    /// Where its next page begins.
+    from: Cursor,
+    state: State,
+    /// A record this source holds damaged, which was not stored here when last looked at.
+    damaged: Option<Identity>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Asked { op: OpId, until: Mono },
+    Paused { until: Mono },
+    Done,
+}
+
+/// One version of one key.
+#[derive(Debug)]
+struct Identity {
+    keyspace: KeyspaceId,
+    slot: Slot,
+    key: Bytes,
+    version: Version,
+}
+
+/// Whether a rebuild goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rebuilding {
+    Still,
+    /// Everything is copied; it is durable once this LSN is.
+    Over(Option<Lsn>),
+}
+
+/// Why the rest of a page was not stored.
+enum Stop {
+    /// The source cannot show the record at this place.
+    Damaged(Identity, Cursor),
+    /// The local store takes no more just now.
+    Full(Cursor),
+}
+
+impl Rebuild {
+    pub(super) fn new(options: &Options, me: NodeId) -> Rebuild {
+        let others = options.members.iter().copied().filter(|&node| node != me);
+        Rebuild {
+            sources: others.map(|node| Source::new(options, node)).collect(),
+            cover: options.members.len() - options.majority() + 1,
+            last: None,
+            wake: None,
+        }
+    }
+
+    /// When the rebuild wants to be woken.
+    pub(super) const fn wake(&self) -> Option<Mono> {
+        self.wake
+    }
+
+    /// Whether a source was asked for a page under this id.
+    pub(super) fn asked(&self, op: OpId) -> bool {
+        self.sources.iter().any(|source| source.state.is_asked(op))
+    }
+
+    /// Takes a source's page, or its refusal because it is rebuilding itself.
+    pub(super) fn on_page(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        op: OpId,
+        page: Option<(Vec<PageItem>, Option<Cursor>)>,
+    ) {
+        let Some(source) = self.sources.iter_mut().find(|s| s.state.is_asked(op)) else { return };
+        let pause = State::Paused { until: ctx.now.mono + PAUSE };
+        let Some((items, next)) = page else {
+            // What it told before may have been incomplete as well.
+            source.restart(options);
+            source.state = pause;
+            return;
+        };
+        let Some(&(keyspace, ..)) = options.keyspaces.get(source.keyspace) else { return };
+        match copy(ctx, keyspace, items, &mut self.last) {
+            Ok(()) => source.go_on(options, next),
+            Err(Stop::Full(place)) => {
+                source.from = place;
+                source.state = pause;
+            }
+            Err(Stop::Damaged(identity, place)) => {
+                source.damaged = Some(identity);
+                source.from = place;
+                source.state = pause;
+            }
+        }
+    }
+
+    /// No answer of a member is to be expected any more; it goes on where it was.
+    pub(super) fn on_lost(&mut self, node: NodeId) {
+        for source in &mut self.sources {
+            if source.node == node && matches!(source.state, State::Asked { .. }) {
+                source.state = State::Idle;
+            }
+        }
+    }
+
+    /// Asks sources for their next pages; tells when all is copied.
+    pub(super) fn advance(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        ids: &mut OpIds,
+    ) -> Rebuilding {
+        let now = ctx.now.mono;
+        for source in &mut self.sources {
+            if source.state.is_over(now) {
+                source.state = State::Idle;
+            }
+            let stored = source.damaged.as_ref().and_then(|identity| stored(ctx, identity));
+            if let Some(pending) = stored {
+                source.damaged = None;
+                self.last = self.last.max(pending);
+            }
+        }
+        let undamaged = self.sources.iter().all(|source| source.damaged.is_none());
+        let done = self.sources.iter().filter(|source| source.state == State::Done).count();
+        if done >= self.cover && undamaged {
+            return Rebuilding::Over(self.last);
+        }
+        // A damaged record may be whole on any member.
+        let wanted = if undamaged { self.cover } else { self.sources.len() };
+        let mut engaged = self.sources.iter().filter(|source| source.state.is_engaged()).count();
+        for source in &mut self.sources {
+            let idle = source.state == State::Idle;
+            if idle && engaged < wanted && ctx.peers.is_up(source.node) {
+                source.ask(options, ctx, ids.next(ctx.clock.writer()), self.last);
+                engaged += 1;
+            }
+        }
+        self.wake = self.next_wake(now, engaged < wanted);
+        Rebuilding::Still
+    }
+
+    fn next_wake(&self, now: Mono, sources_missing: bool) -> Option<Mono> {
+        if self.cover > self.sources.len() {
+            return None;
+        }
+        let timers = self.sources.iter().filter_map(|source| match source.state {
+            State::Asked { until, .. } | State::Paused { until } => Some(until),
+            State::Idle | State::Done => None,
+        });
+        timers.chain(sources_missing.then(|| now + PAUSE)).min()
+    }
+}
+
+impl Source {
+    fn new(options: &Options, node: NodeId) -> Source {
+        let from = Cursor::start_of(*options.slots.start());
+        let state = if options.keyspaces.is_empty() { State::Done } else { State::Idle };
+        Source { node, keyspace: 0, from, state, damaged: None }
+    }
+
+    fn restart(&mut self, options: &Options) {
+        self.keyspace = 0;
+        self.from = Cursor::start_of(*options.slots.start());
+    }
+
+    /// The page is stored: on to the next page, the next keyspace, or the end.
+    fn go_on(&mut self, options: &Options, next: Option<Cursor>) {
+        self.state = State::Idle;
+        if let Some(next) = next {
+            self.from = next;
+            return;
+        }
+        self.keyspace += 1;
+        self.from = Cursor::start_of(*options.slots.start());
+        if self.keyspace >= options.keyspaces.len() {
+            self.state = State::Done;
+        }
+    }
+
+    /// Asks for the next page once everything up to `last` is durable.
+    fn ask(&mut self, options: &Options, ctx: &mut Context<'_>, op: OpId, last: Option<Lsn>) {
+        let Some(&(keyspace, ..)) = options.keyspaces.get(self.keyspace) else { return };
+        self.state = State::Asked { op, until: ctx.now.mono + PAGE_PATIENCE };
+        let message = Message::Scan {
+            op,
+            keyspace,
+            from: self.from.clone(),
+            prefix: Bytes::new(),
+            limit: PAGE,
+            want: Want::Value,
+            patience: PAGE_PATIENCE,
+        };
+        ctx.out.send_after(last, self.node, message);
+    }
+}
+
+impl State {
+    fn is_asked(self, id: OpId) -> bool {
+        matches!(self, State::Asked { op, .. } if op == id)
+    }
+
+    /// Whether this state ends by itself now.
+    fn is_over(self, now: Mono) -> bool {
+        matches!(self, State::Asked { until, .. } | State::Paused { until } if until <= now)
+    }
+
+    const fn is_engaged(self) -> bool {
+        matches!(self, State::Asked { .. } | State::Done)
+    }
+}
+
+/// Stores the items of a page that are newer than what is stored, or whole where it is damaged.
+fn copy(
+    ctx: &mut Context<'_>,
+    keyspace: KeyspaceId,
+    items: Vec<PageItem>,
+    last: &mut Option<Lsn>,
+) -> Result<(), Stop> {
+    for PageItem { slot, key, header, value } in items {
+        let identity = Identity { keyspace, slot, key, version: header.version };
+        if let Some(pending) = stored(ctx, &identity) {
+            *last = (*last).max(pending);
+            continue;
+        }
+        let place = Cursor { slot, key: identity.key.clone() };
+        let Some(value) = value else { return Err(Stop::Damaged(identity, place)) };
+        let record = Record {
+            keyspace,
+            slot,
+            key: identity.key,
+            version: header.version,
+            tag: header.tag,
+            expire_ms: header.expire_ms,
+            value: (!header.tombstone).then_some(value),
+        };
+        let Ok(lsn) = ctx.store.put(record) else { return Err(Stop::Full(place)) };
+        ctx.clock.observe(header.version.hlc);
+        *last = (*last).max(Some(lsn));
+    }
+    Ok(())
+}
+
+/// Whether this version or a newer one is stored here, whole; and if so, the LSN that must be
+/// durable for it to stay. A newer one that is damaged still tells that this one is out of date.
+fn stored(ctx: &Context<'_>, identity: &Identity) -> Option<Option<Lsn>> {
+    let stored = ctx.store.header(identity.keyspace, identity.slot, &identity.key)?;
+    let newer = stored.header.version > identity.version;
+    let whole = stored.header.version == identity.version && !stored.corrupt;
+    (newer || whole).then_some(stored.pending)
+}
