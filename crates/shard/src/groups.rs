@@ -142,6 +142,7 @@ pub(crate) fn leaderless(layout: &Layout, partition: PartitionId) -> Option<Box<
         slots: layout.slots(partition)?,
         members: layout.replicas(partition).to_vec(),
         keyspaces: keyspaces.map(|ks| (ks.id, ks.read, ks.write)).collect(),
+        mutation: None,
     })))
 }
 
