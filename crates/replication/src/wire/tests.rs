@@ -1,0 +1,235 @@
+//! Every message survives the trip; arbitrary bytes never cause a panic.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kvorum_core::{
+    Cursor, Header, Hlc, KeyspaceId, Record, ScanLimit, Slot, Version, Want, Writer,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
+
+fn some_bytes() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
+}
+
+fn slot() -> impl Strategy<Value = Slot> {
+    (0..kvorum_core::SLOTS).prop_map(|n| Slot::new(n).unwrap())
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    any::<(u64, u32)>().prop_map(|(hlc, writer)| Version { hlc: Hlc(hlc), writer: Writer(writer) })
+}
+
+fn rarely<T: Default + Clone + std::fmt::Debug + 'static>(
+    some: impl Strategy<Value = T> + 'static,
+) -> impl Strategy<Value = T> {
+    prop_oneof![Just(T::default()), some]
+}
+
+prop_compose! {
+    fn header()(
+        version in version(),
+        tombstone in any::<bool>(),
+        tag in rarely(any::<u32>()),
+        expire_ms in rarely(any::<u64>()),
+        value_len in any::<u32>(),
+    ) -> Header {
+        Header { version, tombstone, tag, expire_ms, value_len }
+    }
+}
+
+prop_compose! {
+    fn record()(
+        keyspace in any::<u32>(),
+        slot in slot(),
+        key in some_bytes(),
+        header in header(),
+        value in some_bytes(),
+    ) -> Record {
+        let Header { version, tombstone, tag, expire_ms, .. } = header;
+        let value = (!tombstone).then_some(value);
+        Record { keyspace: KeyspaceId(keyspace), slot, key, version, tag, expire_ms, value }
+    }
+}
+
+fn with_value() -> impl Strategy<Value = (Header, Bytes)> {
+    (header(), some_bytes())
+        .prop_map(|(header, value)| (Header { value_len: value.len() as u32, ..header }, value))
+}
+
+fn item() -> impl Strategy<Value = PageItem> {
+    let content = prop_oneof![
+        header().prop_map(|header| (header, None)),
+        with_value().prop_map(|(header, value)| (header, Some(value))),
+    ];
+    (slot(), some_bytes(), content).prop_map(|(slot, key, (header, value))| PageItem {
+        slot,
+        key,
+        header,
+        value,
+    })
+}
+
+fn cursor() -> impl Strategy<Value = Cursor> {
+    (slot(), some_bytes()).prop_map(|(slot, key)| Cursor { slot, key })
+}
+
+fn status() -> impl Strategy<Value = Status> {
+    prop_oneof![
+        any::<bool>().prop_map(|was_live| Status::Applied { was_live }),
+        version().prop_map(Status::Superseded),
+        Just(Status::Rebuilding),
+        Just(Status::ClockSkew),
+        Just(Status::DiskFull),
+        Just(Status::IndexFull),
+        Just(Status::Overloaded),
+        Just(Status::NotReplica),
+    ]
+}
+
+fn found() -> impl Strategy<Value = Found> {
+    prop_oneof![
+        Just(Found::Absent),
+        header().prop_map(Found::Header),
+        with_value().prop_map(|(header, value)| Found::Record(header, value)),
+        header().prop_map(Found::Corrupt),
+        Just(Found::Rebuilding),
+        Just(Found::NotReplica),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let op = || any::<u64>().prop_map(OpId);
+    let patience = || any::<u64>().prop_map(Duration::from_micros);
+    let want = || prop_oneof![Just(Want::Value), Just(Want::Header)];
+    let kind = prop_oneof![Just(WriteKind::Client), Just(WriteKind::Repair)];
+    let keyspace = || any::<u32>().prop_map(KeyspaceId);
+    let limit = any::<(usize, usize)>().prop_map(|(items, bytes)| ScanLimit { items, bytes });
+    let page = prop::option::of((prop::collection::vec(item(), 0..5), prop::option::of(cursor())));
+    prop_oneof![
+        (op(), record(), kind, patience())
+            .prop_map(|(op, record, kind, patience)| Message::Write { op, record, kind, patience }),
+        (op(), status()).prop_map(|(op, status)| Message::Written { op, status }),
+        (op(), keyspace(), slot(), some_bytes(), want(), patience()).prop_map(
+            |(op, keyspace, slot, key, want, patience)| Message::Read {
+                op,
+                keyspace,
+                slot,
+                key,
+                want,
+                patience
+            }
+        ),
+        (op(), found()).prop_map(|(op, found)| Message::Held { op, found }),
+        (op(), keyspace(), cursor(), some_bytes(), limit, want(), patience()).prop_map(
+            |(op, keyspace, from, prefix, limit, want, patience)| Message::Scan {
+                op,
+                keyspace,
+                from,
+                prefix,
+                limit,
+                want,
+                patience
+            }
+        ),
+        (op(), page).prop_map(|(op, page)| Message::Scanned { op, page }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn messages_survive_the_trip_one_behind_the_other(
+        messages in prop::collection::vec(message(), 1..4)
+    ) {
+        let mut out = BytesMut::new();
+        for message in &messages {
+            encode(message, &mut out);
+        }
+        let mut input = out.freeze();
+        for message in &messages {
+            prop_assert_eq!(&decode(&mut input).unwrap(), message);
+        }
+        prop_assert!(input.is_empty());
+    }
+
+    #[test]
+    fn a_message_cut_short_is_refused(message in message(), cut in any::<prop::sample::Index>()) {
+        let mut out = BytesMut::new();
+        encode(&message, &mut out);
+        let mut input = out.freeze();
+        input.truncate(cut.index(input.len()));
+        prop_assert!(decode(&mut input).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_cause_a_panic(
+        kind in 0..8u8, rest in prop::collection::vec(any::<u8>(), 0..200)
+    ) {
+        let mut bytes = vec![kind];
+        bytes.extend(rest);
+        let _ = decode(&mut Bytes::from(bytes));
+    }
+
+    #[test]
+    fn a_damaged_message_never_causes_a_panic(
+        message in message(), at in any::<prop::sample::Index>(), byte in any::<u8>()
+    ) {
+        let mut out = BytesMut::new();
+        encode(&message, &mut out);
+        let at = at.index(out.len());
+        out[at] = byte;
+        let _ = decode(&mut out.freeze());
+    }
+}
+
+#[test]
+fn a_write_of_a_small_record_costs_little_more_than_its_bytes() {
+    let record = Record {
+        keyspace: KeyspaceId::DEFAULT,
+        slot: Slot::of(b"key"),
+        key: Bytes::from_static(b"key"),
+        version: Version::default(),
+        tag: 0,
+        expire_ms: 0,
+        value: Some(Bytes::from_static(b"value")),
+    };
+    let patience = Duration::from_secs(2);
+    let mut out = BytesMut::new();
+    encode(&Message::Write { op: OpId(1), record, kind: WriteKind::Client, patience }, &mut out);
+    assert_eq!(out.len(), 1 + 8 + 1 + 3 + 6 + 13 + (1 + 3) + (1 + 5));
+    out.clear();
+    encode(&Message::Written { op: OpId(1), status: Status::Rebuilding }, &mut out);
+    assert_eq!(out.len(), 10);
+}
+
+#[test]
+fn values_are_slices_of_the_frame() {
+    let value = Bytes::from(vec![7u8; 100]);
+    let header = Header {
+        version: Version::default(),
+        tombstone: false,
+        tag: 0,
+        expire_ms: 0,
+        value_len: 100,
+    };
+    let mut out = BytesMut::new();
+    encode(&Message::Held { op: OpId(1), found: Found::Record(header, value) }, &mut out);
+    let frame = out.freeze();
+    let Ok(Message::Held { found: Found::Record(_, value), .. }) = decode(&mut frame.clone())
+    else {
+        panic!("another message came out");
+    };
+    assert!(frame.as_ptr_range().contains(&value.as_ptr()));
+}
+
+#[test]
+fn a_count_without_items_allocates_nothing() {
+    let mut out = BytesMut::new();
+    encode(&Message::Scanned { op: OpId(1), page: Some((Vec::new(), None)) }, &mut out);
+    out.truncate(out.len() - 1);
+    out.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+    assert_eq!(decode(&mut out.freeze()), Err(WireError("it ends too early")));
+}
