@@ -1,1 +1,17 @@
 //! Who is here and who owns what, without I/O: placement, founding, liveness.
+//!
+//! - [`placement`]: which nodes hold which partition, computed once and then stored as lists;
+//! - [`peers`]: the list of peers an operator writes;
+//! - [`founding`]: how blank nodes become a cluster exactly once, and how a node that comes back
+//!   with less than it once acknowledged is found out;
+//! - [`liveness`]: who answers pings.
+//!
+//! What it deliberately is not: a source of truth that changes. The list of nodes is static until
+//! a control plane exists.
+//!
+//! **Invariant:** nothing here reads a clock, draws a random number or does I/O; what must be
+//! durable goes out as bytes, and is announced to others only after the driver has said that it is.
+
+pub mod liveness;
+pub mod peers;
+pub mod placement;
