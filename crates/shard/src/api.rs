@@ -23,6 +23,21 @@ pub struct Options {
     pub bulk_bytes: usize,
 }
 
+impl Options {
+    /// The limits of a server, for node `me`.
+    #[must_use]
+    pub const fn new(me: NodeId) -> Options {
+        Options {
+            me,
+            max_pending_bytes: 64 << 20,
+            max_pending_requests: 1 << 16,
+            max_peer_bytes: 8 << 20,
+            frame_bytes: 256 << 10,
+            bulk_bytes: 64 << 10,
+        }
+    }
+}
+
 /// What happens to a shard.
 #[derive(Clone, Debug)]
 pub enum In {
