@@ -1,1 +1,42 @@
-//! The log is the store: segments, recovery, index, checkpoints and compaction.
+//! The log is the store: one log per node carries durability, data and everything else a node
+//! must remember; memory holds an ordered index of where each key's newest record lies.
+//!
+//! A turn of the node: the shard puts records ([`kvorum_core::Store`]), the driver seals them into
+//! one frame ([`Store::seal`]), runs the [`SyncJob`] (inline, on a thread, or with a simulated
+//! delay) and completes it ([`Store::complete`]); from then on the records are durable. One job is
+//! in flight; meanwhile the next turns fill the next frame. [`Store::maintain`] hands out the
+//! background work: spare segments, checkpoints, compaction, scrub.
+//!
+//! What it is not: it knows no versions rules (the caller compares), no replication, no clock, no
+//! random numbers, no threads. Everything the disk does goes through [`Disk`], so the same code
+//! runs on a real disk and on [`SimDisk`].
+//!
+//! **Invariants**
+//! - No block of a segment is written twice in one life of the segment; every life has a new epoch
+//!   that seeds all checksums, so nothing of an earlier life verifies.
+//! - Recovery trusts only what a later frame proves synced; the rest is written again first.
+//! - A segment is free only when the copies of its live records are durable and its newest record
+//!   lies below the newest checkpoint.
+//! - Bytes that fail their checksum are an error or a repair, never an absent key.
+//!
+//! The layout of every file is in `docs/formats.md`, the reasons in
+//! `docs/design/0001-the-log-is-the-store.md`.
+
+mod checkpoint;
+mod damage;
+mod disk;
+mod error;
+mod index;
+mod inventory;
+mod log;
+mod options;
+mod recovery;
+mod store;
+
+pub use damage::{Cause, Damage};
+pub use disk::{DirectoryLock, Disk, DiskFile, MemDisk, RealDisk, SimDisk, Survival};
+pub use error::{Fatal, OpenError};
+#[cfg(any(test, feature = "mutations"))]
+pub use options::Mutation;
+pub use options::Options;
+pub use store::{Recovery, Seed, Stats, Store, SyncDone, SyncJob, Work, WorkDone};

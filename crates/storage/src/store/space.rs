@@ -1,0 +1,175 @@
+//! Disk space and index memory: which records are still taken when they run out.
+//!
+//! Segments are allocated ahead, so that a frame never meets a full disk. When no more can be
+//! allocated, values are refused first, tombstones later; what remains is for compaction, which
+//! gives space back, and for the next start. Node-local records are never refused.
+
+use kvorum_core::{KeyspaceId, Record, Refused};
+
+use super::Store;
+use crate::log::segment::{self, Segment};
+use crate::log::{BLOCK, RECORD_HEADER};
+use crate::options::lacks;
+use crate::store::sync::Birth;
+
+/// Spare segments that only compaction (two) and the next start (one) use.
+const RESERVED: usize = 3;
+/// Spare segments that are kept ready.
+pub(super) const WANTED: usize = RESERVED + 1;
+
+/// Spare segments, and whether there may be more.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    /// File names of zero-filled or recycled segments.
+    pub(super) spares: Vec<String>,
+    /// The number of the next spare file.
+    pub(super) next_spare: u64,
+    /// The last attempt to allocate a segment found no space, and none has succeeded since.
+    pub(super) full: bool,
+    /// Bytes of all checkpoint files.
+    pub(super) checkpoint_bytes: u64,
+}
+
+impl Space {
+    /// A new name for a spare segment.
+    pub(super) fn spare_name(&mut self) -> String {
+        let name = segment::spare_name(self.next_spare);
+        self.next_spare += 1;
+        name
+    }
+
+    /// Notes what a birth left over.
+    pub(super) fn born(&mut self, unused: Option<String>, no_space: bool) {
+        self.spares.extend(unused);
+        self.full |= no_space;
+    }
+}
+
+/// What a record is for, as far as space goes; the later, the longer it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tier {
+    Value,
+    Tombstone,
+    Copy,
+    Local,
+}
+
+impl Tier {
+    /// How many quarters of a segment must be left.
+    const fn quarters(self) -> u64 {
+        match self {
+            Tier::Value => 4 * RESERVED as u64,
+            Tier::Tombstone => 10,
+            Tier::Copy => 5,
+            Tier::Local => 0,
+        }
+    }
+}
+
+impl Store {
+    /// Decides whether a record is taken.
+    ///
+    /// # Errors
+    /// [`Refused::DiskFull`] and [`Refused::IndexFull`].
+    pub(super) fn admit(&self, record: &Record) -> Result<(), Refused> {
+        if RECORD_HEADER + record.weight() > self.options.frame_bytes() {
+            // No frame will ever hold it. Front ends refuse such a value before; a peer with
+            // larger limits may still send one.
+            return Err(Refused::DiskFull);
+        }
+        let tier = match (record.keyspace, &record.value) {
+            (KeyspaceId::LOCAL, _) => return Ok(()),
+            (_, Some(_)) => Tier::Value,
+            (_, None) => Tier::Tombstone,
+        };
+        if !self.has_room(tier) {
+            return Err(Refused::DiskFull);
+        }
+        if self.index.bytes() < self.options.index_limit_bytes || tier == Tier::Tombstone {
+            return Ok(());
+        }
+        match self.index.get(record.keyspace, record.slot, &record.key) {
+            Some(_) => Ok(()),
+            None => Err(Refused::IndexFull),
+        }
+    }
+
+    /// Whether records of a tier are taken.
+    pub(super) fn has_room(&self, tier: Tier) -> bool {
+        if !self.space.full || lacks!(self.options, IgnoreSpace) {
+            return true;
+        }
+        self.room() >= u64::from(self.options.segment_bytes) / 4 * tier.quarters()
+    }
+
+    /// Bytes that can be written without allocating anything.
+    fn room(&self) -> u64 {
+        let spares = self.space.spares.len() as u64;
+        let spare_bytes = u64::from(self.options.segment_bytes).saturating_sub(2 * BLOCK as u64);
+        let left = |segment: Option<&Segment>, used: usize| {
+            segment.map_or(0, |segment| segment.header.data_end().saturating_sub(used) as u64)
+        };
+        match &self.tail.open {
+            Some(open) if open.opens => {
+                let used = open.at.offset as usize + open.buffer.len();
+                let current = left(self.segments.get(&open.at.segment), used);
+                current + spares.saturating_sub(1) * spare_bytes
+            }
+            open => {
+                let pending = open.as_ref().map_or(0, |open| open.buffer.len());
+                let used = self.tail.offset as usize + pending;
+                left(self.segments.get(&self.tail.segment), used) + spares * spare_bytes
+            }
+        }
+    }
+
+    /// How the next segment is born: from a spare if there are more than the reserve, else from
+    /// a new file as long as the disk has room.
+    pub(super) fn birth(&mut self, number: u32) -> Option<Birth> {
+        let header = self.segments.get(&number)?.header;
+        let plenty = self.space.spares.len() > RESERVED;
+        let create = (!plenty && !self.space.full && self.may_allocate(self.segment_bytes()))
+            .then(|| self.space.spare_name());
+        let spare = self.space.spares.pop();
+        // Without a spare the attempt must be made, whatever the limits say.
+        let create = match (&create, &spare) {
+            (None, None) => Some(self.space.spare_name()),
+            _ => create,
+        };
+        Some(Birth {
+            disk: self.disk.clone(),
+            header,
+            create,
+            spare,
+            skip_directory_sync: lacks!(self.options, SkipDirectorySync),
+        })
+    }
+
+    pub(super) fn segment_bytes(&self) -> u64 {
+        u64::from(self.options.segment_bytes)
+    }
+
+    /// Bytes of all files of the store.
+    pub(super) fn used_bytes(&self) -> u64 {
+        let segments: u64 =
+            self.segments.values().map(|segment| u64::from(segment.header.bytes)).sum();
+        segments
+            + self.space.spares.len() as u64 * self.segment_bytes()
+            + self.space.checkpoint_bytes
+    }
+
+    /// Whether the limit and the disk have room for `bytes` more, and for a checkpoint.
+    pub(super) fn may_allocate(&self, bytes: u64) -> bool {
+        let needed = bytes + self.checkpoint_reserve();
+        let limit = self.options.max_disk_bytes;
+        let allowed = limit == 0 || self.used_bytes() + needed <= limit;
+        // A disk that cannot say how much is free may still have it.
+        allowed && self.disk.free_bytes().map_or(true, |free| needed <= free)
+    }
+
+    /// Room to be left for the next checkpoint: a quarter more than it would take now.
+    fn checkpoint_reserve(&self) -> u64 {
+        let size = self.index.keys() * 48 + self.index.key_bytes();
+        size + size / 4 + BLOCK as u64
+    }
+}

@@ -1,0 +1,4 @@
+//! The store from outside: what is put can be read, now and after a restart.
+
+mod basics;
+mod rig;
