@@ -1,0 +1,259 @@
+//! The operations behind gRPC and HTTP: names are resolved, limits enforced and deadlines set
+//! here, once for both.
+
+mod answer;
+mod cursor;
+mod scan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvorum_core::{
+    Consistency, Error, Identity, KeyspaceId, Layout, Op, Outcome, PartitionId, Reply, Request,
+    Slot, Version, limits,
+};
+use kvorum_node::{NodeStatus, Status};
+
+use crate::backend::Backend;
+
+pub use answer::{Lookup, Written};
+pub use cursor::{decode_cursor, encode_cursor};
+pub use scan::{Scan, ScanPage};
+
+/// The name of the keyspace that serves requests which name none.
+pub const DEFAULT_KEYSPACE: &str = "default";
+
+/// How many operations a batch may have.
+pub const MAX_BATCH: usize = 4096;
+
+/// How many counts of partitions are asked for at once.
+const COUNTS_AT_ONCE: usize = 256;
+
+/// An operation as a client words it: the keyspace by name, the deadline as a duration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The name of the keyspace; [`DEFAULT_KEYSPACE`] when empty.
+    pub keyspace: String,
+    /// What to do.
+    pub op: Op,
+    /// How many replicas must take part; the keyspace's default when absent.
+    pub consistency: Option<Consistency>,
+    /// For reads: an answer older than this version is not accepted.
+    pub min_version: Option<Version>,
+    /// How long to wait; [`limits::DEFAULT_DEADLINE`] when absent.
+    pub timeout: Option<Duration>,
+}
+
+impl Call {
+    /// An operation with the defaults of its keyspace.
+    pub fn new(keyspace: impl Into<String>, op: Op) -> Call {
+        Call {
+            keyspace: keyspace.into(),
+            op,
+            consistency: None,
+            min_version: None,
+            timeout: None,
+        }
+    }
+}
+
+/// Where a key lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The slot of the key.
+    pub slot: Slot,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// The version of the layout this was read from.
+    pub layout_version: u64,
+    /// The nodes that hold a copy, preferred first.
+    pub replicas: Vec<NodeStatus>,
+}
+
+/// The data of a node. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Data {
+    backend: Arc<dyn Backend>,
+    compat_keyspace: Arc<str>,
+}
+
+impl Data {
+    /// The data of `backend`; the interfaces of the reference systems use `compat_keyspace`.
+    pub fn new(backend: Arc<dyn Backend>, compat_keyspace: &str) -> Data {
+        Data { backend, compat_keyspace: compat_keyspace.into() }
+    }
+
+    /// The keyspace that the interfaces of the reference systems use.
+    #[must_use]
+    pub fn compat_keyspace(&self) -> &str {
+        &self.compat_keyspace
+    }
+
+    /// A snapshot of the node's state.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.backend.status()
+    }
+
+    /// The longest value, in bytes.
+    #[must_use]
+    pub fn max_value(&self) -> usize {
+        self.backend.max_value()
+    }
+
+    /// Runs one operation.
+    ///
+    /// # Errors
+    /// Those of the operation, and [`Error::Invalid`] when a limit is crossed.
+    pub async fn run(&self, identity: &Identity, call: Call) -> Outcome<Reply> {
+        let request = self.request(identity, call)?;
+        self.backend.run(request).await
+    }
+
+    /// Runs operations that are independent of each other; answers are in their order.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there are more than [`MAX_BATCH`]; nothing was executed.
+    pub async fn run_all(
+        &self,
+        identity: &Identity,
+        calls: Vec<Outcome<Call>>,
+    ) -> Outcome<Vec<Outcome<Reply>>> {
+        if calls.len() > MAX_BATCH {
+            let count = calls.len();
+            return Err(Error::invalid(format!(
+                "the batch has {count} operations; the limit is {MAX_BATCH}"
+            )));
+        }
+        let mut admitted = Vec::with_capacity(calls.len());
+        let mut refusals = Vec::with_capacity(calls.len());
+        for call in calls {
+            match call.and_then(|call| self.request(identity, call)) {
+                Ok(request) => {
+                    admitted.push(request);
+                    refusals.push(None);
+                }
+                Err(error) => refusals.push(Some(error)),
+            }
+        }
+        let mut answers = self.backend.run_all(admitted).await.into_iter();
+        let in_order = refusals.into_iter().map(|refusal| match refusal {
+            Some(error) => Err(error),
+            None => answers.next().unwrap_or_else(|| Err(answer::lost(true))),
+        });
+        Ok(in_order.collect())
+    }
+
+    /// The number of live keys of a keyspace: each partition as one of its replicas counts it.
+    ///
+    /// # Errors
+    /// Those of the operation, if any partition cannot be counted.
+    pub async fn count(&self, identity: &Identity, keyspace: &str) -> Outcome<u64> {
+        let (layout, id) = self.keyspace(keyspace)?;
+        let partitions: Vec<PartitionId> = layout.partitions(id).collect();
+        let deadline = self.backend.now().mono + limits::DEFAULT_DEADLINE;
+        let mut total: u64 = 0;
+        for some in partitions.chunks(COUNTS_AT_ONCE) {
+            let request = |&partition: &PartitionId| Request {
+                identity: identity.clone(),
+                keyspace: id,
+                op: Op::Count { partition },
+                consistency: None,
+                min_version: None,
+                deadline,
+            };
+            for answer in self.backend.run_all(some.iter().map(request).collect()).await {
+                match answer? {
+                    Reply::Count(count) => total = total.saturating_add(count),
+                    _ => return Err(answer::lost(false)),
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// Where a key lives.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a key of an impossible length, [`Error::NoKeyspace`],
+    /// [`Error::NotServing`] before the layout is known.
+    pub fn route(&self, keyspace: &str, key: &[u8]) -> Outcome<Route> {
+        limits::check_key(key)?;
+        let (layout, id) = self.keyspace(keyspace)?;
+        let slot = Slot::of(key);
+        let partition =
+            layout.partition_of(id, slot).ok_or_else(|| Error::NoKeyspace(keyspace.to_owned()))?;
+        let nodes = &self.status().nodes;
+        let replicas = layout.replicas(partition).iter();
+        let replicas = replicas.filter_map(|id| nodes.iter().find(|node| node.id == *id));
+        Ok(Route {
+            slot,
+            partition,
+            layout_version: layout.version(),
+            replicas: replicas.cloned().collect(),
+        })
+    }
+
+    /// The layout in force.
+    ///
+    /// # Errors
+    /// [`Error::NotServing`] before the node knows its cluster.
+    pub fn layout(&self) -> Outcome<Arc<Layout>> {
+        let waiting = || Error::NotServing("waiting for the layout of the cluster".into());
+        self.backend.layout().ok_or_else(waiting)
+    }
+
+    /// The layout in force and the id of the keyspace of that name in it.
+    ///
+    /// # Errors
+    /// [`Error::NotServing`] before the layout is known, [`Error::NoKeyspace`].
+    pub fn keyspace(&self, name: &str) -> Outcome<(Arc<Layout>, KeyspaceId)> {
+        let layout = self.layout()?;
+        let name = if name.is_empty() { DEFAULT_KEYSPACE } else { name };
+        let found = layout.keyspace_named(name).map(|keyspace| keyspace.id);
+        found.map(|id| (layout, id)).ok_or_else(|| Error::NoKeyspace(name.to_owned()))
+    }
+
+    /// This node, as it tells others about itself.
+    #[must_use]
+    pub fn this_node(&self) -> Option<NodeStatus> {
+        let status = self.status();
+        status.nodes.iter().find(|node| node.id == status.id).cloned()
+    }
+
+    fn request(&self, identity: &Identity, call: Call) -> Outcome<Request> {
+        match &call.op {
+            Op::Get { key, .. } | Op::Delete { key } => limits::check_key(key)?,
+            Op::Put { key, value, .. } => {
+                limits::check_key(key)?;
+                limits::check_value(value.len(), self.max_value())?;
+            }
+            Op::Scan { .. } | Op::Count { .. } => {}
+        }
+        let (_, keyspace) = self.keyspace(&call.keyspace)?;
+        Ok(Request {
+            identity: identity.clone(),
+            keyspace,
+            op: call.op,
+            consistency: call.consistency,
+            min_version: call.min_version,
+            deadline: self.backend.now().mono + checked_timeout(call.timeout)?,
+        })
+    }
+}
+
+/// The time a request may take.
+///
+/// # Errors
+/// [`Error::Invalid`] above [`limits::MAX_DEADLINE`].
+fn checked_timeout(timeout: Option<Duration>) -> Outcome<Duration> {
+    let timeout = timeout.unwrap_or(limits::DEFAULT_DEADLINE);
+    if timeout <= limits::MAX_DEADLINE {
+        return Ok(timeout);
+    }
+    let (asked, limit) = (timeout.as_millis(), limits::MAX_DEADLINE.as_millis());
+    Err(Error::invalid(format!("the timeout is {asked} ms; the limit is {limit} ms")))
+}
+
+#[cfg(test)]
+mod tests;
