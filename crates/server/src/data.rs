@@ -2,6 +2,7 @@
 //! here, once for both.
 
 mod answer;
+mod batch;
 mod cursor;
 mod scan;
 
@@ -17,14 +18,12 @@ use kvorum_node::{NodeStatus, Status};
 use crate::backend::Backend;
 
 pub use answer::{Lookup, Written};
+pub use batch::MAX_BATCH;
 pub use cursor::{decode_cursor, encode_cursor};
 pub use scan::{Scan, ScanPage};
 
 /// The name of the keyspace that serves requests which name none.
 pub const DEFAULT_KEYSPACE: &str = "default";
-
-/// How many operations a batch may have.
-pub const MAX_BATCH: usize = 4096;
 
 /// How many counts of partitions are asked for at once.
 const COUNTS_AT_ONCE: usize = 256;
@@ -47,13 +46,7 @@ pub struct Call {
 impl Call {
     /// An operation with the defaults of its keyspace.
     pub fn new(keyspace: impl Into<String>, op: Op) -> Call {
-        Call {
-            keyspace: keyspace.into(),
-            op,
-            consistency: None,
-            min_version: None,
-            timeout: None,
-        }
+        Call { keyspace: keyspace.into(), op, consistency: None, min_version: None, timeout: None }
     }
 }
 
@@ -108,40 +101,6 @@ impl Data {
     pub async fn run(&self, identity: &Identity, call: Call) -> Outcome<Reply> {
         let request = self.request(identity, call)?;
         self.backend.run(request).await
-    }
-
-    /// Runs operations that are independent of each other; answers are in their order.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] if there are more than [`MAX_BATCH`]; nothing was executed.
-    pub async fn run_all(
-        &self,
-        identity: &Identity,
-        calls: Vec<Outcome<Call>>,
-    ) -> Outcome<Vec<Outcome<Reply>>> {
-        if calls.len() > MAX_BATCH {
-            let count = calls.len();
-            return Err(Error::invalid(format!(
-                "the batch has {count} operations; the limit is {MAX_BATCH}"
-            )));
-        }
-        let mut admitted = Vec::with_capacity(calls.len());
-        let mut refusals = Vec::with_capacity(calls.len());
-        for call in calls {
-            match call.and_then(|call| self.request(identity, call)) {
-                Ok(request) => {
-                    admitted.push(request);
-                    refusals.push(None);
-                }
-                Err(error) => refusals.push(Some(error)),
-            }
-        }
-        let mut answers = self.backend.run_all(admitted).await.into_iter();
-        let in_order = refusals.into_iter().map(|refusal| match refusal {
-            Some(error) => Err(error),
-            None => answers.next().unwrap_or_else(|| Err(answer::lost(true))),
-        });
-        Ok(in_order.collect())
     }
 
     /// The number of live keys of a keyspace: each partition as one of its replicas counts it.

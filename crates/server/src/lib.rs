@@ -1,5 +1,7 @@
 //! The front ends: Redis protocol, gRPC, HTTP; configuration and telemetry.
+#![allow(dead_code, unused_imports)]
 
 mod auth;
 mod backend;
 mod data;
+mod grpc;

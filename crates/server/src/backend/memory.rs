@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use kvorum_core::layout::Placement;
 use kvorum_core::{
-    Consistency, Cursor, Error, Expiry, Header, HybridClock, Item, Keyspace, KeyspaceId, Layout,
-    Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Want, Writer,
+    Consistency, Cursor, Error, Executed, Expiry, Header, HybridClock, Item, Keyspace, KeyspaceId,
+    Layout, Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Want, Writer,
 };
 use kvorum_node::{Advertised, NodeStatus, NodeView, Serving, Status};
 
@@ -214,4 +214,45 @@ fn status(ids: &[NodeId]) -> Status {
         index_limit_bytes: 1 << 30,
         pending_requests: 0,
     }
+}
+
+/// Every error there is, with every outcome it can have; the match keeps the list complete.
+pub fn every_error() -> Vec<Error> {
+    let mut errors = vec![
+        Error::invalid("wrong"),
+        Error::NoKeyspace("none".to_owned()),
+        Error::NotStrong("INCR"),
+        Error::Unavailable { need: 2, live: 1 },
+        Error::NotServing("starting".into()),
+    ];
+    for executed in [Executed::No, Executed::Unknown] {
+        errors.extend([
+            Error::Timeout { need: 2, acked: 1, executed },
+            Error::Overloaded { what: "the queue", executed },
+            Error::DiskFull { executed },
+            Error::IndexFull { executed },
+            Error::ClockSkew { executed },
+            Error::Corrupt { executed },
+            Error::CoordinatorLost { executed },
+        ]);
+    }
+    let listed = |error: &Error| match error {
+        Error::Invalid(_)
+        | Error::NoKeyspace(_)
+        | Error::NotStrong(_)
+        | Error::Unavailable { .. }
+        | Error::NotServing(_) => 1,
+        Error::Timeout { .. }
+        | Error::Overloaded { .. }
+        | Error::DiskFull { .. }
+        | Error::IndexFull { .. }
+        | Error::ClockSkew { .. }
+        | Error::Corrupt { .. }
+        | Error::CoordinatorLost { .. } => 2,
+    };
+    for error in &errors {
+        let same = errors.iter().filter(|other| other.code() == error.code());
+        assert_eq!(same.count(), listed(error), "{error}");
+    }
+    errors
 }
