@@ -25,7 +25,7 @@ impl Quorum {
         Quorum { size, need, yes: none, no: none, lost: none }
     }
 
-    /// Notes that a member's answer counts. Nothing takes that back.
+    /// Notes that a member's answer counts.
     pub fn accept(&mut self, members: &[NodeId], node: NodeId) {
         self.yes.insert(members, node);
     }
@@ -36,7 +36,11 @@ impl Quorum {
     }
 
     /// Notes that a member was not asked, or that no answer of it is to be expected any more.
+    ///
+    /// What it has answered counts no more: it may come back with an empty disk, and rebuild that
+    /// from the others before they have stored what it acknowledged.
     pub fn lose(&mut self, members: &[NodeId], node: NodeId) {
+        self.yes.remove(members, node);
         self.lost.insert(members, node);
     }
 
@@ -147,5 +151,7 @@ mod tests {
         assert_eq!(quorum.outstanding(), 1);
         quorum.accept(&members, members[1]);
         assert!(!quorum.impossible(), "an answer may still come after all");
+        quorum.lose(&members, members[1]);
+        assert_eq!(quorum.accepted(), 0);
     }
 }

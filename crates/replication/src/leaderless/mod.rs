@@ -33,6 +33,9 @@ mod scan;
 mod serve;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use mutation::Mutation;
 pub use options::Options;
 pub use replica::Replica;

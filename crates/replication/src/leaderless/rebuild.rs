@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_core::{Cursor, KeyspaceId, Lsn, Mono, NodeId, Record, Slot, Version, Want};
+use kvorum_core::{Cursor, KeyspaceId, Lsn, Mono, NodeId, Record, Refused, Slot, Version, Want};
 
 use super::Options;
 use super::pending::OpIds;
@@ -81,8 +81,10 @@ pub(super) enum Rebuilding {
 enum Stop {
     /// The source cannot show the record at this place.
     Damaged(Identity, Cursor),
-    /// The local store takes no more just now.
-    Full(Cursor),
+    /// The store takes no more in this turn.
+    FrameFull(Cursor),
+    /// The store takes no more until something is deleted.
+    NoSpace(Cursor),
 }
 
 impl Rebuild {
@@ -111,10 +113,12 @@ impl Rebuild {
         &mut self,
         options: &Options,
         ctx: &mut Context<'_>,
-        op: OpId,
+        (from, op): (NodeId, OpId),
         page: Option<(Vec<PageItem>, Option<Cursor>)>,
     ) {
-        let Some(source) = self.sources.iter_mut().find(|s| s.state.is_asked(op)) else { return };
+        let mut sources = self.sources.iter_mut();
+        let asked = sources.find(|source| source.node == from && source.state.is_asked(op));
+        let Some(source) = asked else { return };
         let pause = State::Paused { until: ctx.now.mono + PAUSE };
         let Some((items, next)) = page else {
             // What it told before may have been incomplete as well.
@@ -125,7 +129,12 @@ impl Rebuild {
         let Some(&(keyspace, ..)) = options.keyspaces.get(source.keyspace) else { return };
         match copy(ctx, keyspace, items, &mut self.last) {
             Ok(()) => source.go_on(options, next),
-            Err(Stop::Full(place)) => {
+            // The same place again: the request waits until what is stored is durable.
+            Err(Stop::FrameFull(place)) => {
+                source.from = place;
+                source.state = State::Idle;
+            }
+            Err(Stop::NoSpace(place)) => {
                 source.from = place;
                 source.state = pause;
             }
@@ -155,13 +164,14 @@ impl Rebuild {
     ) -> Rebuilding {
         let now = ctx.now.mono;
         for source in &mut self.sources {
-            if source.state.is_over(now) {
-                source.state = State::Idle;
-            }
             let stored = source.damaged.as_ref().and_then(|identity| stored(ctx, identity));
             if let Some(pending) = stored {
                 source.damaged = None;
                 self.last = self.last.max(pending);
+                source.state = State::Idle;
+            }
+            if source.state.is_over(now) {
+                source.state = State::Idle;
             }
         }
         let undamaged = self.sources.iter().all(|source| source.damaged.is_none());
@@ -277,7 +287,10 @@ fn copy(
             expire_ms: header.expire_ms,
             value: (!header.tombstone).then_some(value),
         };
-        let Ok(lsn) = ctx.store.put(record) else { return Err(Stop::Full(place)) };
+        let lsn = ctx.store.put(record).map_err(|refused| match refused {
+            Refused::FrameFull => Stop::FrameFull(place),
+            Refused::DiskFull | Refused::IndexFull => Stop::NoSpace(place),
+        })?;
         ctx.clock.observe(header.version.hlc);
         *last = (*last).max(Some(lsn));
     }

@@ -159,7 +159,7 @@ impl Replica {
     ) {
         match &mut self.rebuild {
             Some(rebuild) if rebuild.asked(op) => {
-                rebuild.on_page(&self.options, ctx, op, page);
+                rebuild.on_page(&self.options, ctx, (from, op), page);
                 self.advance_rebuild(ctx);
             }
             _ => self.step(ctx, op, Step::Scanned(from, page)),

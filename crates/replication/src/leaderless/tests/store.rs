@@ -1,0 +1,144 @@
+//! A store in memory that keeps the contract of the real one and nothing more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use kvorum_core::{
+    Cursor, Hlc, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit, Slot, Store, Stored,
+    Want,
+};
+
+type Place = (KeyspaceId, Slot, Bytes);
+
+/// A log and an index over it. What is not synced is lost in a crash.
+#[derive(Debug, Default)]
+pub(super) struct MemoryStore {
+    log: Vec<Record>,
+    index: BTreeMap<Place, Lsn>,
+    damaged: BTreeSet<Lsn>,
+    durable: Lsn,
+    pub(super) full: bool,
+}
+
+impl MemoryStore {
+    pub(super) fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.durable = Lsn(self.log.len() as u64);
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.log.truncate(self.durable.0 as usize);
+        self.index.clear();
+        for (at, record) in self.log.iter().enumerate() {
+            self.index.insert(place(record), Lsn(at as u64 + 1));
+        }
+    }
+
+    /// Damages the stored bytes of a key, if they are on disk; tells whether they are.
+    pub(super) fn damage(&mut self, keyspace: KeyspaceId, key: &[u8]) -> bool {
+        let place = (keyspace, Slot::of(key), Bytes::copy_from_slice(key));
+        let on_disk = self.index.get(&place).filter(|&&lsn| lsn <= self.durable);
+        on_disk.is_some_and(|&lsn| self.damaged.insert(lsn))
+    }
+
+    pub(super) fn highest(&self) -> Hlc {
+        self.log.iter().map(|record| record.version.hlc).max().unwrap_or_default()
+    }
+
+    fn record(&self, lsn: Lsn) -> &Record {
+        &self.log[lsn.0 as usize - 1]
+    }
+
+    fn stored(&self, lsn: Lsn) -> Stored {
+        Stored {
+            header: self.record(lsn).header(),
+            pending: (lsn > self.durable).then_some(lsn),
+            corrupt: self.damaged.contains(&lsn),
+        }
+    }
+}
+
+fn place(record: &Record) -> Place {
+    (record.keyspace, record.slot, record.key.clone())
+}
+
+impl Store for MemoryStore {
+    fn header(&self, keyspace: KeyspaceId, slot: Slot, key: &[u8]) -> Option<Stored> {
+        let lsn = self.index.get(&(keyspace, slot, Bytes::copy_from_slice(key)))?;
+        Some(self.stored(*lsn))
+    }
+
+    fn value(
+        &mut self,
+        keyspace: KeyspaceId,
+        slot: Slot,
+        key: &[u8],
+    ) -> Result<Option<(Stored, Bytes)>, ReadError> {
+        let place = (keyspace, slot, Bytes::copy_from_slice(key));
+        let Some(&lsn) = self.index.get(&place) else { return Ok(None) };
+        let stored = self.stored(lsn);
+        if stored.corrupt {
+            return Err(ReadError::Corrupt(stored.header));
+        }
+        Ok(Some((stored, self.record(lsn).value.clone().unwrap_or_default())))
+    }
+
+    fn page(
+        &mut self,
+        keyspace: KeyspaceId,
+        from: &Cursor,
+        last: Slot,
+        prefix: &[u8],
+        limit: ScanLimit,
+        want: Want,
+    ) -> Page {
+        let mut page = Page::default();
+        let mut bytes = 0;
+        for ((_, slot, key), &lsn) in self.index.range((keyspace, from.slot, from.key.clone())..) {
+            let mut record = self.record(lsn).clone();
+            if record.keyspace != keyspace || *slot > last {
+                break;
+            }
+            if !key.starts_with(prefix) {
+                continue;
+            }
+            let stored = self.stored(lsn);
+            if want == Want::Header || stored.corrupt {
+                record.value = record.value.map(|_| Bytes::new());
+            }
+            bytes += record.weight();
+            if !page.items.is_empty() && (page.items.len() == limit.items || bytes > limit.bytes) {
+                page.next = Some(Cursor { slot: *slot, key: key.clone() });
+                break;
+            }
+            page.items.push((record, stored));
+        }
+        page
+    }
+
+    fn live(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
+        let here = |(ks, slot, _): &Place| *ks == keyspace && (first..=last).contains(slot);
+        let records = self.index.iter().filter(|(place, _)| here(place));
+        records.filter(|&(_, &lsn)| self.record(lsn).value.is_some()).count() as u64
+    }
+
+    fn put(&mut self, record: Record) -> Result<Lsn, Refused> {
+        if self.full {
+            return Err(Refused::DiskFull);
+        }
+        if let Some(stored) = self.header(record.keyspace, record.slot, &record.key) {
+            let version = stored.header.version;
+            let repairs = stored.corrupt && record.version == version;
+            assert!(record.version > version || repairs, "put something old over {version}");
+        }
+        let lsn = Lsn(self.log.len() as u64 + 1);
+        // A record that took this number before a crash is forgotten with its damage.
+        self.damaged.remove(&lsn);
+        self.index.insert(place(&record), lsn);
+        self.log.push(record);
+        Ok(lsn)
+    }
+}
