@@ -236,13 +236,16 @@ impl World {
 
     /// A node dies, with everything it had not synced.
     pub(super) fn crash(&mut self, node: NodeId) {
-        for other in self.ids() {
-            self.part(node, other);
-        }
+        let peers: Vec<NodeId> =
+            self.ids().into_iter().filter(|&other| self.connected(node, other)).collect();
         let at = self.node(node);
         at.alive = false;
         at.held.clear();
         at.store.crash();
+        self.flights.retain(|flight| flight.from != node && flight.to != node);
+        for peer in peers {
+            self.input(peer, Input::PeerLost(node));
+        }
     }
 
     /// A node starts again; if it finds its disk blank, it rebuilds.
