@@ -12,6 +12,8 @@
 //! **Invariant:** nothing here reads a clock, draws a random number or does I/O; what must be
 //! durable goes out as bytes, and is announced to others only after the driver has said that it is.
 
+mod codec;
+pub mod founding;
 pub mod liveness;
 pub mod peers;
 pub mod placement;

@@ -1,0 +1,124 @@
+//! What a node persists about the cluster it belongs to.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kvorum_core::{Layout, NodeId, PartitionId};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::hello::{Settled, put_settled, take_settled};
+use crate::codec::{DecodeError, Reader, put_layout, put_list, put_node, put_text};
+
+const FORMAT: u8 = 1;
+/// How many settled losses are remembered: a loss older than this many others would at worst be
+/// made good once more.
+const MAX_SETTLED: usize = 16;
+
+/// A cluster as it was founded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founded {
+    /// The logs of all nodes at birth, by id.
+    pub members: Vec<(NodeId, u128)>,
+    /// The layout, as explicit lists: never computed again.
+    pub layout: Layout,
+}
+
+/// A node's membership of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// The node.
+    pub node: NodeId,
+    /// Its log when this was written.
+    pub log_id: u128,
+    /// The cluster.
+    pub founded: Founded,
+    /// The node's data is incomplete.
+    pub rebuilding: bool,
+    /// The losses a rebuild has made, or is making, good; the oldest first.
+    pub settled: Vec<Settled>,
+}
+
+impl Founded {
+    /// The log a node had at birth.
+    #[must_use]
+    pub fn log_of(&self, node: NodeId) -> Option<u128> {
+        self.members.iter().find(|(member, _)| *member == node).map(|(_, log_id)| *log_id)
+    }
+
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        put_list(out, &self.members, |out, (node, log_id)| {
+            put_node(out, *node);
+            out.put_u128_le(*log_id);
+        });
+        put_layout(out, &self.layout);
+    }
+
+    pub(super) fn take(reader: &mut Reader) -> Result<Founded, DecodeError> {
+        Ok(Founded {
+            members: reader.list(|reader| Ok((reader.node()?, reader.u128()?)))?,
+            layout: reader.layout()?,
+        })
+    }
+}
+
+impl Membership {
+    /// The bytes to persist.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(FORMAT);
+        put_text(&mut out, &self.cluster);
+        put_node(&mut out, self.node);
+        out.put_u128_le(self.log_id);
+        self.founded.put(&mut out);
+        out.put_u8(u8::from(self.rebuilding));
+        put_settled(&mut out, &self.settled);
+        out.freeze()
+    }
+
+    /// Reads [`Membership::encode`].
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes are not a membership.
+    pub fn decode(bytes: Bytes) -> Result<Membership, DecodeError> {
+        let mut reader = Reader(bytes);
+        if reader.u8()? != FORMAT {
+            return Err(DecodeError("unknown format version"));
+        }
+        let membership = Membership {
+            cluster: reader.text()?,
+            node: reader.node()?,
+            log_id: reader.u128()?,
+            founded: Founded::take(&mut reader)?,
+            rebuilding: reader.flag()?,
+            settled: take_settled(&mut reader)?,
+        };
+        reader.end()?;
+        Ok(membership)
+    }
+
+    /// Notes that a rebuild makes a loss good. True if that is news.
+    pub(super) fn settle(&mut self, loss: Settled) -> bool {
+        if self.settled.contains(&loss) {
+            return false;
+        }
+        if self.settled.len() >= MAX_SETTLED {
+            self.settled.remove(0);
+        }
+        self.settled.push(loss);
+        true
+    }
+}
+
+/// A fingerprint of a layout.
+pub(super) fn fingerprint(layout: &Layout) -> u64 {
+    let mut bytes = BytesMut::new();
+    put_layout(&mut bytes, layout);
+    xxh3_64(&bytes)
+}
+
+/// The replication factor of a layout.
+pub(super) fn replication(layout: &Layout) -> u8 {
+    let first = layout.replicas(PartitionId { placement: 0, number: 0 });
+    u8::try_from(first.len()).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,158 @@
+//! What a node remembers of the other nodes' logs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kvorum_core::{Lsn, Mono, NodeId};
+
+use super::hello::{Hello, Settled, Watermark, put_watermark, take_watermark};
+use crate::codec::{DecodeError, Reader, put_list, put_node};
+
+const FORMAT: u8 = 1;
+/// How often changed watermarks are persisted, unless a log was replaced.
+const PERSIST_EVERY: Duration = Duration::from_secs(1);
+
+/// What a node claims about its log when it introduces itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'a> {
+    pub(super) log_id: u128,
+    pub(super) nonce: u64,
+    pub(super) start: u32,
+    pub(super) recovered: Lsn,
+    pub(super) settled: &'a [Settled],
+}
+
+/// How a claim falls short of what is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The log is another one.
+    OtherLog,
+    /// The log ends before what it once held durably.
+    Shorter,
+    /// The log has been started at least as often before: it is an older image.
+    OlderImage,
+}
+
+impl Claim<'_> {
+    /// What the claimant has lost, judged by what somebody remembers of it. Claimant and rememberer
+    /// judge by the same facts, so they agree.
+    pub(super) fn loss(&self, known: &Watermark) -> Option<Loss> {
+        if known.nonce == self.nonce || self.is_settled(known) {
+            None
+        } else if known.log_id != self.log_id {
+            Some(Loss::OtherLog)
+        } else if known.durable > self.recovered {
+            Some(Loss::Shorter)
+        } else if known.start >= self.start {
+            Some(Loss::OlderImage)
+        } else {
+            None
+        }
+    }
+
+    /// Another log was replaced as a whole; of the same log only what one process held was lost.
+    fn is_settled(&self, known: &Watermark) -> bool {
+        self.settled.iter().any(|settled| {
+            settled.log_id == known.log_id
+                && (known.log_id != self.log_id || settled.nonce == known.nonce)
+        })
+    }
+}
+
+impl Hello {
+    pub(super) fn claim(&self) -> Claim<'_> {
+        Claim {
+            log_id: self.mark.log_id,
+            nonce: self.mark.nonce,
+            start: self.mark.start,
+            recovered: self.recovered,
+            settled: &self.settled,
+        }
+    }
+}
+
+/// What a node remembers of the other nodes' logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Watermarks {
+    marks: BTreeMap<NodeId, Watermark>,
+    dirty: bool,
+    urgent: bool,
+    persisted_at: Option<Mono>,
+}
+
+impl Watermarks {
+    pub(super) fn get(&self, node: NodeId) -> Option<Watermark> {
+        self.marks.get(&node).copied()
+    }
+
+    /// Remembers the log a node had when the cluster was founded, unless more is known.
+    pub(super) fn begin(&mut self, node: NodeId, log_id: u128) {
+        let mark = Watermark { log_id, nonce: 0, start: 0, durable: Lsn(0) };
+        self.marks.entry(node).or_insert(mark);
+        (self.dirty, self.urgent) = (true, true);
+    }
+
+    /// Takes note of an introduction. What is remembered of a node that has lost something is kept
+    /// until the node has made the loss good.
+    pub(super) fn introduced(&mut self, hello: &Hello) {
+        let Some(known) = self.marks.get_mut(&hello.node) else { return };
+        if hello.rebuilding || hello.founded.is_none() || hello.claim().loss(known).is_some() {
+            return;
+        }
+        if known.nonce == hello.mark.nonce {
+            let nonce = known.nonce;
+            self.reported(hello.node, nonce, hello.mark.durable);
+            return;
+        }
+        self.urgent |= known.log_id != hello.mark.log_id;
+        self.dirty = true;
+        *known = hello.mark;
+    }
+
+    /// A process of a node has reported how far its log is durable.
+    pub(super) fn reported(&mut self, node: NodeId, nonce: u64, durable: Lsn) {
+        let Some(known) = self.marks.get_mut(&node) else { return };
+        if known.nonce == nonce && known.durable < durable {
+            known.durable = durable;
+            self.dirty = true;
+        }
+    }
+
+    /// The bytes to persist, if it is time to.
+    pub(super) fn due(&mut self, now: Mono) -> Option<Bytes> {
+        let recent = self.persisted_at.is_some_and(|at| now < at + PERSIST_EVERY);
+        if !self.dirty || (recent && !self.urgent) {
+            return None;
+        }
+        (self.dirty, self.urgent, self.persisted_at) = (false, false, Some(now));
+        Some(self.encode())
+    }
+
+    /// When [`Watermarks::due`] may have something.
+    pub(super) fn next_due(&self) -> Option<Mono> {
+        let at = self.persisted_at.map_or(Mono(0), |at| at + PERSIST_EVERY);
+        self.dirty.then_some(if self.urgent { Mono(0) } else { at })
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(FORMAT);
+        let marks: Vec<_> = self.marks.iter().collect();
+        put_list(&mut out, &marks, |out, (node, mark)| {
+            put_node(out, **node);
+            put_watermark(out, mark);
+        });
+        out.freeze()
+    }
+
+    pub(super) fn decode(bytes: Bytes) -> Result<Watermarks, DecodeError> {
+        let mut reader = Reader(bytes);
+        if reader.u8()? != FORMAT {
+            return Err(DecodeError("unknown format version"));
+        }
+        let marks = reader.list(|reader| Ok((reader.node()?, take_watermark(reader)?)))?;
+        reader.end()?;
+        Ok(Watermarks { marks: marks.into_iter().collect(), ..Watermarks::default() })
+    }
+}
