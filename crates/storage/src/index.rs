@@ -146,6 +146,10 @@ impl SlotIndex {
         self.entries.iter()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The entries from `key` on.
     pub(crate) fn from(&self, key: &[u8]) -> btree_map::Range<'_, IndexKey, Entry> {
         self.entries.range::<[u8], _>((Bound::Included(key), Bound::Unbounded))
@@ -187,12 +191,7 @@ impl Index {
         key: &[u8],
         entry: Entry,
     ) -> Option<Entry> {
-        let place = usize::from(slot.get());
-        let slots = self.keyspaces.entry(keyspace).or_default();
-        if slots.len() <= place {
-            slots.resize_with(place + 1, SlotIndex::default);
-        }
-        let slot = slots.get_mut(place)?;
+        let slot = self.slot_mut(keyspace, slot)?;
         slot.live += u64::from(!entry.tombstone());
         if let Some(old) = slot.entries.get_mut(key) {
             slot.live -= u64::from(!old.tombstone());
@@ -203,6 +202,33 @@ impl Index {
         self.key_bytes += key.len() as u64;
         self.heap_bytes += IndexKey::heap_bytes(key.len()) as u64;
         None
+    }
+
+    /// Adds the keys of a slot that has none, in their order.
+    pub(crate) fn add_sorted(
+        &mut self,
+        keyspace: KeyspaceId,
+        slot: Slot,
+        entries: Vec<(IndexKey, Entry)>,
+    ) {
+        self.keys += entries.len() as u64;
+        for (key, _) in &entries {
+            self.key_bytes += key.as_slice().len() as u64;
+            self.heap_bytes += IndexKey::heap_bytes(key.as_slice().len()) as u64;
+        }
+        let live = entries.iter().filter(|(_, entry)| !entry.tombstone()).count() as u64;
+        if let Some(place) = self.slot_mut(keyspace, slot) {
+            *place = SlotIndex { entries: entries.into_iter().collect(), live };
+        }
+    }
+
+    fn slot_mut(&mut self, keyspace: KeyspaceId, slot: Slot) -> Option<&mut SlotIndex> {
+        let place = usize::from(slot.get());
+        let slots = self.keyspaces.entry(keyspace).or_default();
+        if slots.len() <= place {
+            slots.resize_with(place + 1, SlotIndex::default);
+        }
+        slots.get_mut(place)
     }
 
     /// How many keys of the slots are not tombstones.

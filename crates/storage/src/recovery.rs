@@ -287,7 +287,6 @@ impl<'a> Replay<'a> {
         let mut segment = Segment::new(found.header, Some(file));
         segment.end = end;
         segment.last = frames.last().map_or(Lsn(0), |frame| frame.summary.last());
-        segment.payload = frames.iter().map(|frame| frame.payload() as u64).sum();
         self.out.segments.insert(found.header.number, segment);
     }
 
@@ -311,7 +310,6 @@ impl<'a> Replay<'a> {
             let data_end = u32::try_from(found.header.data_end()).unwrap_or(u32::MAX);
             segment.end = known.map_or(data_end, |known| known.end);
             segment.last = known.map_or(self.base.min(), |known| known.last);
-            segment.payload = u64::from(segment.end) - segment::DATA as u64;
             self.out.segments.insert(*number, segment);
         }
         let end = self.expected.unwrap_or_default();

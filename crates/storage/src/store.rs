@@ -1,8 +1,11 @@
 //! The store: one log, one index, and what the driver of a node does with them.
 
+mod checkpoint;
+mod compaction;
 mod maintain;
 mod open;
 mod read;
+mod scrub;
 mod space;
 mod sync;
 mod turn;
@@ -86,7 +89,7 @@ pub struct Stats {
     pub spares: u64,
     /// Bytes of records that the index points to.
     pub live_bytes: u64,
-    /// Bytes of records that it no longer points to.
+    /// Bytes of frames that it does not point to: dead records, headers, padding.
     pub dead_bytes: u64,
     /// Keys, tombstones included.
     pub keys: u64,
@@ -117,7 +120,7 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let live_bytes = self.segments.values().map(|segment| segment.live_bytes).sum();
-        let payload: u64 = self.segments.values().map(|segment| segment.payload).sum();
+        let used: u64 = self.segments.values().map(Segment::used).sum();
         Stats {
             disk_bytes: self.used_bytes(),
             disk_limit_bytes: self.options.max_disk_bytes,
@@ -126,11 +129,11 @@ impl Store {
             segments: self.segments.len() as u64,
             spares: self.space.spares.len() as u64,
             live_bytes,
-            dead_bytes: payload.saturating_sub(live_bytes),
+            dead_bytes: used.saturating_sub(live_bytes),
             keys: self.index.keys(),
             index_bytes: self.index.bytes(),
             index_limit_bytes: self.options.index_limit_bytes,
-            checkpoint: self.maintenance.covered(),
+            checkpoint: self.maintenance.checkpoints.covered(),
             replay_bytes: self.replay_bytes(),
             syncs: self.syncs,
             failures: self.maintenance.failures,

@@ -142,7 +142,11 @@ impl Summary {
 impl<'a> Frame<'a> {
     /// Reads and verifies the frame at `offset` of a segment's bytes.
     pub(crate) fn read(segment: &'a [u8], offset: usize, seed: u32) -> Option<Frame<'a>> {
-        let bytes = segment.get(offset..)?;
+        Frame::at(segment.get(offset..)?, offset, seed)
+    }
+
+    /// Reads and verifies the frame that `bytes` begin with, which lies at `offset`.
+    pub(crate) fn at(bytes: &'a [u8], offset: usize, seed: u32) -> Option<Frame<'a>> {
         let Front { summary, opening, len } = Front::read(bytes, offset, seed)?;
         let front = HEADER + if opening.is_some() { OPENING } else { 0 };
         let records = bytes.get(front..front.checked_add(len)?)?;
@@ -224,6 +228,13 @@ impl Front {
 /// verified.
 pub(crate) fn peek_opening(block: &[u8], offset: usize, seed: u32) -> Option<Opening> {
     Front::read(block, offset, seed)?.opening
+}
+
+/// How long the frame that begins with `bytes` is, as far as its front can be trusted.
+pub(crate) fn length(bytes: &[u8], offset: usize, seed: u32) -> Option<usize> {
+    let front = Front::read(bytes, offset, seed)?;
+    let opening = if front.opening.is_some() { OPENING } else { 0 };
+    (HEADER + opening).checked_add(front.len)?.checked_next_multiple_of(BLOCK)
 }
 
 /// All valid frames of a segment in order, whatever lies between them.

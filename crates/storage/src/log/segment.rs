@@ -153,10 +153,8 @@ pub(crate) struct Segment {
     pub(crate) live_bytes: u64,
     /// How many records the index points to.
     pub(crate) live: u64,
-    /// Bytes of records it ever held, where known.
-    pub(crate) payload: u64,
-    /// Everything live was copied out by records up to this LSN.
-    pub(crate) copied: Option<Lsn>,
+    /// The newest record that took an entry of the index away from here.
+    pub(crate) left_at: Lsn,
 }
 
 impl Segment {
@@ -169,9 +167,13 @@ impl Segment {
             last: Lsn(0),
             live_bytes: 0,
             live: 0,
-            payload: 0,
-            copied: None,
+            left_at: Lsn(0),
         }
+    }
+
+    /// Bytes of frames, padding included.
+    pub(crate) fn used(&self) -> u64 {
+        u64::from(self.end).saturating_sub(DATA as u64)
     }
 }
 

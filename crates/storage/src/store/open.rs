@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kvorum_core::Lsn;
 
+use super::checkpoint::Checkpoints;
 use super::maintain::Maintenance;
 use super::space::Space;
 use super::sync::{Birth, Born};
@@ -17,7 +18,7 @@ use crate::damage::Damage;
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::index::Address;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, checkpoint_name};
 use crate::log::frame::{self, Opening, Summary};
 use crate::log::segment::{self, Segment, SegmentHeader};
 use crate::options::{Options, lacks};
@@ -42,7 +43,8 @@ impl Store {
         let lock = disk.lock().map_err(OpenError::io("lock the data directory"))?;
         let lock = lock.ok_or(OpenError::Locked)?;
         let inventory = Inventory::read(&*disk, options.segment_bytes)?;
-        let base = Base::default();
+        let (base, used) = load_checkpoint(&*disk, &inventory)?;
+        let checkpoints = Checkpoints::after(&base, used, &inventory.checkpoints);
         let known = inventory.store_id.or(base.store_id);
         let starts = inventory.segments.values().map(|found| found.header.start);
         let last_start = starts.max().unwrap_or(0).max(base.start);
@@ -56,7 +58,7 @@ impl Store {
             bytes: options.segment_bytes,
         };
         let recovered = recovery::recover(&inventory, base, &options, &header)?;
-        let start = Start { disk, options, seed, inventory, header };
+        let start = Start { disk, options, seed, inventory, header, used };
         let (log_id, verdict) = start.identity(&recovered);
         let (tail, space, segments) = start.begin(&recovered, log_id, verdict)?;
         let recovery = Recovery {
@@ -67,7 +69,7 @@ impl Store {
             damage: verdict,
             highest: recovered.highest,
         };
-        let store = Store {
+        let mut store = Store {
             disk: start.disk,
             _lock: lock,
             options: start.options,
@@ -84,8 +86,29 @@ impl Store {
             maintenance: Maintenance::default(),
             syncs: 0,
         };
+        let replayed = store.replay_bytes();
+        store.maintenance = Maintenance::new(checkpoints, recovery.recovered, replayed);
+        store.space.checkpoint_bytes = store.maintenance.checkpoints.bytes();
         Ok((store, recovery))
     }
+}
+
+/// The newest checkpoint that verifies, and its number.
+fn load_checkpoint(
+    disk: &dyn Disk,
+    inventory: &Inventory,
+) -> Result<(Base, Option<u64>), OpenError> {
+    for number in inventory.checkpoints.iter().rev() {
+        let name = checkpoint_name(*number);
+        let file = disk.open(&name).map_err(OpenError::io(format!("open {name}")))?;
+        let base = Base::load(&*file, *number).map_err(OpenError::io(format!("read {name}")))?;
+        let Some(base) = base else { continue };
+        if inventory.store_id.is_some() && inventory.store_id != base.store_id {
+            return Err(OpenError::Foreign(format!("{name} belongs to another store")));
+        }
+        return Ok((base, Some(*number)));
+    }
+    Ok((Base::default(), None))
 }
 
 /// A start under way, after recovery.
@@ -96,6 +119,8 @@ struct Start {
     inventory: Inventory,
     /// Of the segment that this start begins.
     header: SegmentHeader,
+    /// The number of the checkpoint that recovery began with.
+    used: Option<u64>,
 }
 
 impl Start {
@@ -127,7 +152,6 @@ impl Start {
         let born = self.birth(&mut space)?;
         let opening = Opening { log_id, start: self.header.start, prev: recovered.prev, verdict };
         let mut buffer = recovered.carried.clone();
-        let payload = buffer.len() as u64;
         let summary = Summary {
             first: recovered.carried_first,
             count: recovered.carried_count,
@@ -149,7 +173,6 @@ impl Start {
             segment.file = Some(born.file);
             segment.end = end;
             segment.last = durable;
-            segment.payload = payload;
         }
         let tail = Tail {
             segment: self.header.number,
@@ -204,11 +227,14 @@ impl Start {
         self.disk.sync_dir().map_err(OpenError::io("sync the data directory"))
     }
 
-    /// Removes files of no use; a segment without a header is one of them as soon as the verdict
-    /// on it is durable.
+    /// Removes files of no use; a segment without a header and a checkpoint that does not verify
+    /// are among them as soon as the verdict on them is durable.
     fn clear(&self) -> Result<(), OpenError> {
-        let broken = self.inventory.broken.iter().map(|number| segment::name(*number));
-        let useless: Vec<String> = self.inventory.scraps.iter().cloned().chain(broken).collect();
+        let Inventory { broken, checkpoints, scraps, .. } = &self.inventory;
+        let broken = broken.iter().map(|number| segment::name(*number));
+        let unused = checkpoints.iter().filter(|number| self.used != Some(**number));
+        let unused = unused.map(|number| checkpoint_name(*number));
+        let useless: Vec<String> = scraps.iter().cloned().chain(broken).chain(unused).collect();
         for name in &useless {
             self.disk.remove(name).map_err(OpenError::io(format!("remove {name}")))?;
         }

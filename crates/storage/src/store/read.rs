@@ -93,7 +93,8 @@ impl kvorum_core::Store for Store {
 }
 
 impl Store {
-    /// Points the index at an entry and keeps count of what is live where.
+    /// Points the index at the entry of the record appended last, and keeps count of what is live
+    /// where.
     fn point(&mut self, keyspace: KeyspaceId, slot: Slot, key: &[u8], entry: Entry) {
         self.count_live(&entry, key.len());
         if let Some(old) = self.index.insert(keyspace, slot, key, entry) {
@@ -110,6 +111,7 @@ impl Store {
 
     pub(super) fn count_dead(&mut self, entry: &Entry, key_len: usize) {
         if let Some(segment) = self.segments.get_mut(&entry.address().segment) {
+            segment.left_at = self.tail.last();
             segment.live = segment.live.saturating_sub(1);
             let bytes = entry.stored_len(key_len) as u64;
             segment.live_bytes = segment.live_bytes.saturating_sub(bytes);
@@ -177,9 +179,11 @@ impl Store {
     }
 
     pub(super) fn mark_corrupt(&mut self, keyspace: KeyspaceId, slot: Slot, key: &[u8]) {
-        if let Some(entry) = self.index.get_mut(keyspace, slot, key) {
-            entry.mark_corrupt();
+        match self.index.get_mut(keyspace, slot, key) {
+            Some(entry) if !entry.corrupt() => entry.mark_corrupt(),
+            _ => return,
         }
+        self.maintenance.found_corrupt(keyspace, slot);
     }
 
     fn with_corrupt_marked(&mut self, keyspace: KeyspaceId, page: Page) -> Page {

@@ -51,7 +51,6 @@ pub(super) enum Tier {
     Value,
     Tombstone,
     Copy,
-    Local,
 }
 
 impl Tier {
@@ -61,7 +60,6 @@ impl Tier {
             Tier::Value => 4 * RESERVED as u64,
             Tier::Tombstone => 10,
             Tier::Copy => 5,
-            Tier::Local => 0,
         }
     }
 }

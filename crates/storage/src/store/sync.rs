@@ -169,11 +169,11 @@ impl Store {
             }
         };
         self.syncs += 1;
+        self.maintenance.logged(in_flight.buffer.len() as u64);
         let end = in_flight.at.offset + u32::try_from(in_flight.buffer.len()).unwrap_or(u32::MAX);
         if let Some(segment) = self.segments.get_mut(&in_flight.at.segment) {
             segment.end = end;
             segment.last = in_flight.last;
-            segment.payload += in_flight.buffer.len() as u64;
             if let Some(born) = &born {
                 segment.file = Some(Arc::clone(&born.file));
             }

@@ -1,4 +1,7 @@
 //! The store from outside: what is put can be read, now and after a restart.
 
 mod basics;
+mod crashes;
+mod mutations;
 mod rig;
+mod world;

@@ -1,0 +1,1 @@
+//! Each rule, left out, is noticed: otherwise the tests would not test it.

@@ -1,0 +1,336 @@
+//! A store driven at random over a disk that fails, beside a model of what it must remember.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kvorum_core::{
+    Cursor, Hlc, KeyspaceId, Lsn, Mono, Record, Refused, ScanLimit, Slot, Store as _, Version,
+    Want, Writer,
+};
+
+use super::rig::{KEYSPACE, seed};
+use crate::{Options, Recovery, SimDisk, Store, Survival, SyncJob, Work};
+
+/// What a run found wrong; the text names it.
+pub(super) type Checked<T = ()> = Result<T, String>;
+
+macro_rules! check {
+    ($condition:expr, $($text:tt)+) => {
+        if !$condition {
+            return Err(format!($($text)+));
+        }
+    };
+}
+pub(super) use check;
+
+/// Random numbers for one run: SplitMix64.
+#[derive(Clone, Debug)]
+pub(super) struct Rng(pub(super) u64);
+
+impl Rng {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+pub(super) struct World {
+    pub(super) disk: SimDisk,
+    pub(super) options: Options,
+    store: Option<Store>,
+    job: Option<SyncJob>,
+    work: Option<Work>,
+    /// What was put, and under which LSN, as far as it is not known to be lost.
+    history: Vec<(Lsn, Record)>,
+    /// Everything up to here was said or shown to be durable.
+    durable: Lsn,
+    start: u32,
+    log_id: u128,
+    opens: u64,
+    version: u64,
+    now: Mono,
+    pub(super) rng: Rng,
+    /// How much happened, to see that a test tests something.
+    pub(super) crashes: u64,
+    pub(super) refused: u64,
+}
+
+impl World {
+    pub(super) fn new(options: Options, number: u64) -> Checked<World> {
+        World::on(SimDisk::new(), options, number)
+    }
+
+    pub(super) fn on(disk: SimDisk, options: Options, number: u64) -> Checked<World> {
+        let mut world = World {
+            disk,
+            options,
+            store: None,
+            job: None,
+            work: None,
+            history: Vec::new(),
+            durable: Lsn(0),
+            start: 0,
+            log_id: 0,
+            opens: 0,
+            version: 0,
+            now: Mono(1),
+            rng: Rng(number),
+            crashes: 0,
+            refused: 0,
+        };
+        world.reopen()?;
+        Ok(world)
+    }
+
+    pub(super) fn store(&mut self) -> &mut Store {
+        self.store.as_mut().unwrap()
+    }
+
+    /// One random thing happens.
+    pub(super) fn step(&mut self) -> Checked {
+        match self.rng.below(100) {
+            0..45 => self.put()?,
+            45..58 => self.seal(),
+            58..72 => self.complete()?,
+            72..77 => self.read()?,
+            77..88 => self.maintain(),
+            88..97 => self.work(),
+            97..98 => {
+                let settle = self.store().settle();
+                if self.job.is_none() {
+                    self.job = settle;
+                }
+            }
+            _ => self.now = self.now + Duration::from_millis(100),
+        }
+        if self.disk.is_off() { self.crash() } else { Ok(()) }
+    }
+
+    fn put(&mut self) -> Checked {
+        let record = self.record();
+        let last = self.history.last().map_or(Lsn(0), |(lsn, _)| *lsn);
+        match self.store().put(record.clone()) {
+            Ok(lsn) => {
+                check!(lsn > last, "LSN {lsn:?} follows {last:?}");
+                self.history.push((lsn, record));
+            }
+            Err(Refused::FrameFull) => self.seal(),
+            Err(Refused::DiskFull) => {
+                check!(record.keyspace != KeyspaceId::LOCAL, "a local record was refused");
+                self.refused += 1;
+            }
+            Err(refused) => return Err(format!("{refused}")),
+        }
+        Ok(())
+    }
+
+    fn record(&mut self) -> Record {
+        self.version += 1;
+        let local = self.rng.one_in(20);
+        let key = if local {
+            format!("note{}", self.rng.below(2))
+        } else {
+            format!("{{{}}}a rather long key {}", self.rng.below(3), self.rng.below(10))
+        };
+        let len = match self.rng.below(4) {
+            0 => 0,
+            1 => self.rng.below(100),
+            _ => self.rng.below(3000),
+        };
+        let version = Version { hlc: Hlc(self.version), writer: Writer(self.start) };
+        let fill = self.version.to_le_bytes();
+        let value: Bytes = fill.iter().copied().cycle().take(len as usize).collect();
+        Record {
+            keyspace: if local { KeyspaceId::LOCAL } else { KEYSPACE },
+            slot: Slot::of(key.as_bytes()),
+            key: key.into(),
+            version,
+            tag: self.version as u32,
+            expire_ms: self.version * 3,
+            value: if local || !self.rng.one_in(8) { Some(value) } else { None },
+        }
+    }
+
+    pub(super) fn seal(&mut self) {
+        if self.job.is_none() {
+            self.job = self.store().seal();
+        }
+    }
+
+    pub(super) fn complete(&mut self) -> Checked {
+        let Some(job) = self.job.take() else { return Ok(()) };
+        let done = job.run();
+        match self.store().complete(done) {
+            Ok(lsn) => {
+                check!(lsn >= self.durable, "durable went back to {lsn:?}");
+                self.durable = lsn;
+                Ok(())
+            }
+            Err(_) if self.disk.is_off() => Ok(()),
+            Err(fatal) => Err(format!("{fatal}: {}", fatal.source)),
+        }
+    }
+
+    pub(super) fn maintain(&mut self) {
+        let now = self.now;
+        if let Some(work) = self.store().maintain(now) {
+            self.work = Some(work);
+        }
+    }
+
+    pub(super) fn work(&mut self) {
+        if let Some(work) = self.work.take() {
+            let done = work.run();
+            self.store().work_done(done);
+        }
+    }
+
+    /// Until nothing is left to be done.
+    pub(super) fn settle(&mut self) -> Checked {
+        for _ in 0..2000 {
+            self.now = self.now + Duration::from_millis(20);
+            self.seal();
+            self.complete()?;
+            self.maintain();
+            let idle = self.work.is_none();
+            self.work();
+            if idle && self.job.is_none() && self.store().seal().is_none() {
+                return Ok(());
+            }
+            if self.disk.is_off() {
+                return Ok(());
+            }
+        }
+        Err("background work does not end".to_owned())
+    }
+
+    /// Reads a key; what is shown as durable must stay.
+    fn read(&mut self) -> Checked {
+        let Some((_, record)) = self.history.last().cloned() else { return Ok(()) };
+        let Record { keyspace, slot, key, .. } = record;
+        let Some(stored) = self.store().header(keyspace, slot, &key) else {
+            return Err(format!("{key:?} is absent"));
+        };
+        if stored.pending.is_none() {
+            let lsn = self.lsn_of(&key, stored.header.version)?;
+            self.durable = self.durable.max(lsn);
+        }
+        Ok(())
+    }
+
+    fn lsn_of(&self, key: &Bytes, version: Version) -> Checked<Lsn> {
+        let found = self.history.iter().rev().find(|(_, r)| r.key == *key && r.version == version);
+        found
+            .map(|(lsn, _)| *lsn)
+            .ok_or_else(|| format!("{key:?} has version {version}, never put"))
+    }
+
+    /// The process is killed: nothing on the disk is lost, not even what was not synced.
+    pub(super) fn kill(&mut self) -> Checked {
+        if let Some(job) = self.job.take().filter(|_| self.rng.one_in(2)) {
+            // Written, but nobody was told.
+            let _ = job.run();
+        }
+        self.drop_process();
+        self.disk.kill();
+        self.reopen()
+    }
+
+    /// The power is cut and comes back.
+    pub(super) fn crash(&mut self) -> Checked {
+        self.crashes += 1;
+        self.drop_process();
+        let survival = self.survival();
+        self.disk.power_cycle(survival);
+        self.reopen()
+    }
+
+    pub(super) fn drop_process(&mut self) {
+        self.store = None;
+        self.job = None;
+        self.work = None;
+    }
+
+    pub(super) fn survival(&mut self) -> Survival {
+        match self.rng.below(4) {
+            0 => Survival::Nothing,
+            1 => Survival::Everything,
+            _ => Survival::Random(self.rng.next()),
+        }
+    }
+
+    /// Opens the store, through further power cuts if any are scheduled, and verifies it.
+    pub(super) fn reopen(&mut self) -> Checked {
+        loop {
+            self.opens += 1;
+            let number = self.rng.0 ^ self.opens;
+            let disk = Arc::new(self.disk.clone());
+            match Store::open(disk, self.options.clone(), seed(number)) {
+                Ok((store, recovery)) => {
+                    self.store = Some(store);
+                    return self.verify(&recovery);
+                }
+                Err(_) if self.disk.is_off() => {
+                    let survival = self.survival();
+                    self.disk.power_cycle(survival);
+                }
+                Err(error) => return Err(format!("open: {error}")),
+            }
+        }
+    }
+
+    fn verify(&mut self, recovery: &Recovery) -> Checked {
+        let Recovery { recovered, start, log_id, damage, .. } = *recovery;
+        check!(damage.is_none(), "false damage {damage:?}");
+        check!(recovered >= self.durable, "{recovered:?} of {:?} durable", self.durable);
+        check!(start > self.start, "start {start} after {}", self.start);
+        check!(self.log_id == 0 || log_id == self.log_id, "another log");
+        (self.start, self.log_id, self.durable) = (start, log_id, recovered);
+        self.history.retain(|(lsn, _)| *lsn <= recovered);
+        let newest = self.history.iter().map(|(_, r)| r.version.hlc).max().unwrap_or_default();
+        check!(recovery.highest >= newest, "highest is {:?}, not {newest:?}", recovery.highest);
+        self.compare(true)
+    }
+
+    /// The store holds exactly what the history says.
+    pub(super) fn compare(&mut self, after_start: bool) -> Checked {
+        let mut expected: BTreeMap<(KeyspaceId, Slot, Bytes), Record> = BTreeMap::new();
+        for (_, record) in &self.history {
+            let place = (record.keyspace, record.slot, record.key.clone());
+            expected.insert(place, record.clone());
+        }
+        let last = Slot::new(kvorum_core::SLOTS - 1).unwrap();
+        let from = Cursor::start_of(Slot::default());
+        let limit = ScanLimit { items: usize::MAX, bytes: usize::MAX };
+        let (mut found, mut live) = (0, 0);
+        for keyspace in [KeyspaceId::LOCAL, KEYSPACE] {
+            let page = self.store().page(keyspace, &from, last, b"", limit, Want::Value);
+            for (record, stored) in page.items {
+                let place = (keyspace, record.slot, record.key.clone());
+                check!(!stored.corrupt, "{:?} is corrupt", record.key);
+                check!(!after_start || stored.pending.is_none(), "{:?} is pending", record.key);
+                let want = expected.get(&place);
+                check!(want == Some(&record), "{:?} at {}", record.key, record.version);
+                check!(stored.header == record.header(), "header of {:?}", record.key);
+                found += 1;
+            }
+            live += self.store().live(keyspace, Slot::default(), last);
+        }
+        check!(found == expected.len(), "{found} of {} keys", expected.len());
+        let values = expected.values().filter(|record| record.value.is_some()).count() as u64;
+        check!(live == values, "{live} of {values} keys count as live");
+        Ok(())
+    }
+}
