@@ -26,12 +26,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_core::{
-    Consistency, Cursor, Expiry, KeyspaceId, NodeId, Op, PartitionId, Reply, ScanLimit, Slot,
-    Version, Want,
-};
+use kvorum_core::{Consistency, Expiry, KeyspaceId, NodeId, Op, Reply, Version, Want};
 
-use super::world::{World, delete, get, id, put};
+use super::world::{PARTITION, World, delete, get, id, put, scan};
 
 #[test]
 fn the_scripts_tell_what_happens() {
@@ -102,9 +99,9 @@ fn execute(world: &mut World, written: &[Version], words: &[&str]) {
         }
         ["get", n, key, ref level @ ..] => ask(world, n, get(key), level),
         ["head", n, key, ref level @ ..] => ask(world, n, head(key), level),
-        ["scan", n] => ask(world, n, scan(2), &[]),
-        ["scan", n, level, items] => ask(world, n, scan(items.parse().unwrap()), &[level]),
-        ["count", n] => ask(world, n, Op::Count { partition: partition() }, &[]),
+        ["scan", n] => ask(world, n, scan(), &[]),
+        ["scan", n, level, items] => ask(world, n, limited(scan(), items), &[level]),
+        ["count", n] => ask(world, n, Op::Count { partition: PARTITION }, &[]),
         ["expiring", n, key, value, ms] => ask(world, n, expiring(key, value, ms), &[]),
         ["deliver"] => {
             for _ in 0..world.flights.len() {
@@ -163,14 +160,11 @@ fn head(key: &str) -> Op {
     Op::Get { key: Bytes::copy_from_slice(key.as_bytes()), want: Want::Header }
 }
 
-fn scan(items: usize) -> Op {
-    Op::Scan {
-        partition: partition(),
-        from: Cursor::start_of(Slot::default()),
-        prefix: Bytes::new(),
-        limit: ScanLimit { items, bytes: 1 << 16 },
-        want: Want::Value,
+fn limited(mut scan: Op, items: &str) -> Op {
+    if let Op::Scan { limit, .. } = &mut scan {
+        limit.items = items.parse().unwrap();
     }
+    scan
 }
 
 fn expiring(key: &str, value: &str, ms: &str) -> Op {
@@ -180,8 +174,4 @@ fn expiring(key: &str, value: &str, ms: &str) -> Op {
         expiry: Expiry::After(Duration::from_millis(ms.parse().unwrap())),
         tag: 0,
     }
-}
-
-fn partition() -> PartitionId {
-    PartitionId { placement: 0, number: 0 }
 }

@@ -1,21 +1,23 @@
 //! Replicas, their stores and clocks, and the network between them, all under control.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use kvorum_core::{
-    Consistency, HybridClock, Identity, KeyspaceId, Lsn, Mono, NodeId, Now, Op, Outcome,
-    PartitionId, Reply, Request, SLOTS, Slot, Version, Writer,
+    Consistency, Cursor, HybridClock, Identity, KeyspaceId, Lsn, Mono, NodeId, Now, Op, Outcome,
+    PartitionId, Reply, Request, SLOTS, ScanLimit, Slot, Version, Want, Writer,
 };
 
 use super::store::MemoryStore;
 use super::text;
 use crate::leaderless::{Mutation, Options, Replica};
-use crate::{Context, Effect, Event, Group, Input, Message, Outbox, Peers, Ticket};
+use crate::{Context, Effect, Event, Group, Input, Message, Outbox, Peers, Ticket, WriteKind};
 
 /// Wall-clock milliseconds at the beginning.
 pub(super) const BEGINNING: u64 = 1_700_000_000_000;
+/// The only partition.
+pub(super) const PARTITION: PartitionId = PartitionId { placement: 0, number: 0 };
 /// How long clients wait.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -56,6 +58,8 @@ pub(super) struct World {
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Nodes whose queues have no room.
     pub(super) congested: BTreeSet<NodeId>,
+    /// Every version stamped for a client, with the key and the value it stands for.
+    pub(super) stamped: BTreeMap<Version, (Bytes, Option<Bytes>)>,
     mutation: Option<Mutation>,
     tickets: u64,
 }
@@ -92,6 +96,7 @@ impl World {
             trace: Vec::new(),
             cut: BTreeSet::new(),
             congested: BTreeSet::new(),
+            stamped: BTreeMap::new(),
             mutation,
             tickets: 0,
         };
@@ -189,6 +194,11 @@ impl World {
                 self.replies.push((ticket, outcome));
             }
             Effect::Send { to, message, .. } if to == node => {
+                // Every coordinator is a member, so it sends itself what it stamps.
+                if let Message::Write { record, kind: WriteKind::Client, .. } = &message {
+                    let content = (record.key.clone(), record.value.clone());
+                    self.stamped.insert(record.version, content);
+                }
                 return Some(Input::Message { from: node, message });
             }
             Effect::Send { to, message, .. } => {
@@ -329,7 +339,7 @@ impl World {
 
 fn options(count: usize, mutation: Option<Mutation>) -> Options {
     Options {
-        partition: PartitionId { placement: 0, number: 0 },
+        partition: PARTITION,
         slots: Slot::default()..=Slot::new(SLOTS - 1).unwrap(),
         members: (1..=count).map(id).collect(),
         keyspaces: vec![(KeyspaceId::DEFAULT, Consistency::Quorum, Consistency::Quorum)],
@@ -341,9 +351,20 @@ fn pair(one: NodeId, other: NodeId) -> (NodeId, NodeId) {
     (one.min(other), one.max(other))
 }
 
+/// A page of everything.
+pub(super) fn scan() -> Op {
+    Op::Scan {
+        partition: PARTITION,
+        from: Cursor::start_of(Slot::default()),
+        prefix: Bytes::new(),
+        limit: ScanLimit { items: 10, bytes: 1 << 16 },
+        want: Want::Value,
+    }
+}
+
 /// A read of a key's value.
 pub(super) fn get(key: &str) -> Op {
-    Op::Get { key: Bytes::copy_from_slice(key.as_bytes()), want: kvorum_core::Want::Value }
+    Op::Get { key: Bytes::copy_from_slice(key.as_bytes()), want: Want::Value }
 }
 
 /// A write of a value that stays.
