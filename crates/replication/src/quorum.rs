@@ -73,12 +73,6 @@ impl Quorum {
     pub const fn impossible(&self) -> bool {
         self.accepted() + self.outstanding() < self.need
     }
-
-    /// Whether a member's answer counts already.
-    #[must_use]
-    pub fn has(&self, members: &[NodeId], node: NodeId) -> bool {
-        self.yes.contains(members, node)
-    }
 }
 
 /// A set of members, by their position in the list of all.

@@ -103,6 +103,9 @@ impl Replica {
                 Operation::Write(change.start(&mut at, client, consistency)?)
             }
             Op::Scan { from, prefix, limit, want, .. } => {
+                if !self.options.holds(keyspace, from.slot) {
+                    return Err(not_here());
+                }
                 if self.pending.count(Operation::is_scan) >= MAX_SCANS {
                     let executed = Executed::No;
                     return Err(Error::Overloaded { what: "the list of scans", executed });

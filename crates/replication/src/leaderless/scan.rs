@@ -73,7 +73,6 @@ impl Scan {
         at.require(need)?;
         range.limit.items = range.limit.items.clamp(1, PAGE.items);
         range.limit.bytes = range.limit.bytes.min(PAGE.bytes);
-        range.from = range.from.max(Cursor::start_of(*at.options.slots.start()));
         let seats = at.preference().into_iter().map(|node| (node, Seat::Free)).collect();
         let mut scan = Scan { client, range, need, seats };
         for _ in 0..need {
