@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kvorum_core::{Layout, Lsn, NodeId, Outcome, PartitionId, Reply, Request};
-use kvorum_replication::{Event, Ticket};
+use kvorum_replication::{Event, Ticket, leaderless};
 
 /// Limits of a shard. All are per node.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Options {
     pub frame_bytes: usize,
     /// Messages of more bytes than this travel in the bulk class.
     pub bulk_bytes: usize,
+    /// A deliberate fault of the groups, to prove that tests notice it; nothing in a server.
+    pub mutation: Option<leaderless::Mutation>,
 }
 
 impl Options {
@@ -34,6 +36,7 @@ impl Options {
             max_peer_bytes: 8 << 20,
             frame_bytes: 256 << 10,
             bulk_bytes: 64 << 10,
+            mutation: None,
         }
     }
 }

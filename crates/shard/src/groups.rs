@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use kvorum_core::{Layout, Mono, NodeId, PartitionId};
+use kvorum_core::{Layout, Mono, PartitionId};
 use kvorum_replication::{Group, leaderless};
 
+use crate::Options;
+
 /// Makes the group of a partition that `layout` gives to this node.
-pub(crate) type Factory = fn(&Layout, PartitionId) -> Option<Box<dyn Group + Send>>;
+pub(crate) type Factory = fn(&Options, &Layout, PartitionId) -> Option<Box<dyn Group + Send>>;
 
 /// The groups of one node. A group keeps its index for as long as the node holds its partition.
 #[derive(Debug)]
@@ -103,12 +105,14 @@ impl Groups {
     /// Adopts a layout: groups of partitions that stay are kept as they are (the replicas of a
     /// partition do not change yet), missing ones are made, the others dropped. Returns the
     /// indices the dropped ones had.
-    pub(crate) fn adopt(&mut self, layout: &Layout, me: NodeId) -> Vec<usize> {
+    pub(crate) fn adopt(&mut self, options: &Options, layout: &Layout) -> Vec<usize> {
         let mut indices: Vec<Vec<Option<usize>>> = Vec::new();
         let mut kept = vec![false; self.entries.len()];
-        for partition in layout.partitions_on(me) {
+        for partition in layout.partitions_on(options.me) {
             let known = self.index(partition);
-            let Some(index) = known.or_else(|| self.make(layout, partition)) else { continue };
+            let Some(index) = known.or_else(|| self.make(options, layout, partition)) else {
+                continue;
+            };
             if let Some(kept) = kept.get_mut(index) {
                 *kept = true;
             }
@@ -127,22 +131,31 @@ impl Groups {
         dropped
     }
 
-    fn make(&mut self, layout: &Layout, partition: PartitionId) -> Option<usize> {
-        let group = (self.factory)(layout, partition)?;
+    fn make(
+        &mut self,
+        options: &Options,
+        layout: &Layout,
+        partition: PartitionId,
+    ) -> Option<usize> {
+        let group = (self.factory)(options, layout, partition)?;
         self.entries.push(Some(Entry { partition, group, rebuilding: false, wakeup: None }));
         Some(self.entries.len() - 1)
     }
 }
 
 /// The leaderless replica of a partition.
-pub(crate) fn leaderless(layout: &Layout, partition: PartitionId) -> Option<Box<dyn Group + Send>> {
+pub(crate) fn leaderless(
+    options: &Options,
+    layout: &Layout,
+    partition: PartitionId,
+) -> Option<Box<dyn Group + Send>> {
     let keyspaces = layout.keyspaces().iter().filter(|ks| ks.placement == partition.placement);
     Some(Box::new(leaderless::Replica::new(leaderless::Options {
         partition,
         slots: layout.slots(partition)?,
         members: layout.replicas(partition).to_vec(),
         keyspaces: keyspaces.map(|ks| (ks.id, ks.read, ks.write)).collect(),
-        mutation: None,
+        mutation: options.mutation,
     })))
 }
 

@@ -23,5 +23,8 @@ mod pending;
 mod shard;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use api::{Class, In, Options, Out, Stats};
 pub use shard::Shard;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kvorum_core::{
-    Error, Executed, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome, PartitionId, Reply,
+    Error, Executed, Hlc, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome, PartitionId, Reply,
     Request, Store, limits,
 };
 use kvorum_replication::{Context, Effect as Wanted, Input, Message, Outbox, Peers, Ticket};
@@ -57,7 +57,7 @@ impl Shard {
         factory: Factory,
     ) -> Shard {
         let mut groups = Groups::new(factory);
-        groups.adopt(&layout, options.me);
+        groups.adopt(&options, &layout);
         let links = Links::new(&options, layout.version());
         Shard {
             options,
@@ -115,6 +115,17 @@ impl Shard {
     #[must_use]
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
+    }
+
+    /// The newest reading of the node's hybrid clock.
+    #[must_use]
+    pub const fn clock(&self) -> Hlc {
+        self.clock.latest()
+    }
+
+    /// Keeps the node's hybrid clock ahead of a reading that others know.
+    pub fn observe(&mut self, seen: Hlc) {
+        self.clock.observe(seen);
     }
 
     /// Whether a peer is connected.
@@ -307,7 +318,7 @@ impl Shard {
 
     fn adopt(&mut self, layout: Arc<Layout>, turn: &mut Turn<'_>) {
         self.links.set_layout(layout.version(), turn.out);
-        let dropped = self.groups.adopt(&layout, self.options.me);
+        let dropped = self.groups.adopt(&self.options, &layout);
         self.layout = layout;
         let lost = |stage: &Stage| matches!(stage, Stage::Group(index) if dropped.contains(index));
         for ticket in self.requests.tickets(lost) {

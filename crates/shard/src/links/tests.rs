@@ -17,6 +17,7 @@ fn options(me: u32) -> Options {
         max_peer_bytes: 4000,
         frame_bytes: 1000,
         bulk_bytes: 500,
+        mutation: None,
     }
 }
 

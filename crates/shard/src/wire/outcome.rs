@@ -24,8 +24,17 @@ pub(crate) mod queue {
     pub(crate) const OTHER: &str = "a queue of the coordinating node";
 }
 
-/// Texts of errors are static on every node, so only known ones can be told apart again.
-const KNOWN_QUEUES: [&str; 4] = [queue::PENDING, queue::PEER, queue::LOG, queue::OTHER];
+/// Texts of errors are static on every node, so only known ones can be told apart again: this
+/// crate's and those of the groups.
+const KNOWN_QUEUES: [&str; 7] = [
+    queue::PENDING,
+    queue::PEER,
+    queue::LOG,
+    queue::OTHER,
+    "the queue to a replica",
+    "a replica",
+    "the list of scans",
+];
 const SOME_OPERATION: &str = "this operation";
 
 /// Appends an answer.

@@ -1,0 +1,6 @@
+//! Whole shards with real groups, over a store and a network in memory.
+
+mod runs;
+mod scripts;
+mod store;
+mod world;

@@ -1,0 +1,292 @@
+//! One situation per test.
+
+use kvorum_core::layout::Placement;
+use kvorum_core::{
+    Cursor, Error, Executed, Keyspace, KeyspaceId, Layout, Op, Outcome, PartitionId, Reply,
+    Request, ScanLimit, Slot, Want,
+};
+use kvorum_replication::Event;
+
+use super::store;
+use super::world::{PATIENCE, World, get, id, key_in, layout, put, request};
+use crate::wire::queue;
+use crate::{Class, In, Out};
+
+fn value(outcome: Option<Outcome<Reply>>) -> String {
+    match outcome {
+        Some(Ok(Reply::Found(item))) => String::from_utf8(item.value.to_vec()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Node 4 of four does not hold partition 0.
+fn four() -> (World, String) {
+    (World::new(4, |_| {}), key_in(0))
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_durable() {
+    let mut world = World::new(1, |_| {});
+    let write = world.ask(id(1), put("a", "1"));
+    let read = world.ask(id(1), get("a"));
+    world.end_turn(id(1));
+    assert_eq!((world.answer(write), world.answer(read)), (None, None));
+    world.sync(id(1));
+    assert!(matches!(world.answer(write), Some(Ok(Reply::Written { acked: 1, .. }))));
+    assert_eq!(value(world.answer(read)), "1");
+}
+
+#[test]
+fn any_node_takes_any_request() {
+    let mut world = World::new(5, |_| {});
+    for partition in 0..16 {
+        let key = key_in(partition);
+        let write = world.ask(id(1), put(&key, "v"));
+        world.end_turn(id(1));
+        world.settle();
+        assert!(matches!(world.answer(write), Some(Ok(Reply::Written { .. }))), "{partition}");
+        let read = world.ask(id(3), get(&key));
+        world.end_turn(id(3));
+        world.settle();
+        assert_eq!(value(world.answer(read)), "v");
+    }
+}
+
+#[test]
+fn all_requests_of_a_turn_share_one_frame_per_peer() {
+    let mut world = World::new(3, |_| {});
+    for n in 0..50 {
+        world.ask(id(1), put(&format!("k{n}"), "v"));
+    }
+    assert!(world.streams.values().all(|stream| stream.is_empty()));
+    world.end_turn(id(1));
+    for peer in [2, 3] {
+        assert_eq!(world.streams[&(id(1), id(peer), Class::Data)].len(), 1);
+    }
+}
+
+#[test]
+fn requests_that_make_no_sense_are_answered_at_once() {
+    let mut world = World::new(3, |_| {});
+    let deadline = world.now + PATIENCE;
+    let scan = |partition, slot, items| Op::Scan {
+        partition: PartitionId { placement: 0, number: partition },
+        from: Cursor::start_of(Slot::new(slot).unwrap()),
+        prefix: bytes::Bytes::new(),
+        limit: ScanLimit { items, bytes: 1000 },
+        want: Want::Value,
+    };
+    let partition = PartitionId { placement: 1, number: 0 };
+    let long = "k".repeat(4097);
+    let big = "v".repeat((16 << 20) + 1);
+    for op in [
+        get(""),
+        get(&long),
+        put("k", &big),
+        scan(16, 0, 1),
+        scan(1, 0, 1),
+        scan(0, 0, 0),
+        Op::Count { partition },
+    ] {
+        let ticket = world.submit(id(1), request(op, deadline));
+        assert!(matches!(world.answer(ticket), Some(Err(Error::Invalid(_)))));
+    }
+    for keyspace in [KeyspaceId::LOCAL, KeyspaceId(9)] {
+        let ticket = world.submit(id(1), Request { keyspace, ..request(get("k"), deadline) });
+        assert!(matches!(world.answer(ticket), Some(Err(Error::NoKeyspace(_)))));
+    }
+    let late = world.submit(id(1), request(put("k", "v"), world.now));
+    let expired = Error::Timeout { need: 2, acked: 0, executed: Executed::No };
+    assert_eq!(world.answer(late), Some(Err(expired)));
+}
+
+#[test]
+fn a_lost_coordinator_leaves_writes_unknown_and_reads_unexecuted() {
+    let (mut world, key) = four();
+    let write = world.ask(id(4), put(&key, "v"));
+    let read = world.ask(id(4), get(&key));
+    world.end_turn(id(4));
+    world.disconnect(id(4), id(1));
+    let lost = |executed| Some(Err(Error::CoordinatorLost { executed }));
+    assert_eq!(world.answer(write), lost(Executed::Unknown));
+    assert_eq!(world.answer(read), lost(Executed::No));
+    assert_eq!(world.nodes[3].shard.stats().pending_requests, 0);
+}
+
+#[test]
+fn what_never_left_was_not_executed() {
+    let (mut world, key) = four();
+    let write = world.ask(id(4), put(&key, "v"));
+    world.disconnect(id(4), id(1));
+    let error = Error::Unavailable { need: 2, live: 0 };
+    assert_eq!(world.answer(write), Some(Err(error)));
+}
+
+#[test]
+fn requests_go_to_the_next_replica_that_is_up() {
+    let (mut world, key) = four();
+    world.disconnect(id(4), id(1));
+    let write = world.ask(id(4), put(&key, "v"));
+    world.end_turn(id(4));
+    world.settle();
+    assert!(matches!(world.answer(write), Some(Ok(Reply::Written { acked: 2.., .. }))));
+    world.disconnect(id(4), id(2));
+    world.disconnect(id(4), id(3));
+    let write = world.ask(id(4), put(&key, "v"));
+    assert_eq!(world.answer(write), Some(Err(Error::Unavailable { need: 2, live: 0 })));
+}
+
+#[test]
+fn a_forwarded_request_times_out_here_even_if_its_coordinator_is_silent() {
+    let (mut world, key) = four();
+    let write = world.ask(id(4), put(&key, "v"));
+    let read = world.ask(id(4), get(&key));
+    world.end_turn(id(4));
+    world.pass(PATIENCE);
+    let late = |executed| Some(Err(Error::Timeout { need: 2, acked: 0, executed }));
+    assert_eq!(world.answer(write), late(Executed::Unknown));
+    assert_eq!(world.answer(read), late(Executed::No));
+    world.settle();
+    assert_eq!(world.replies.len(), 2, "the answers that come later are dropped");
+}
+
+#[test]
+fn a_request_is_forwarded_once_at_most() {
+    let (mut world, key) = four();
+    // Node 1 believes that it holds nothing any more; node 4 does not know.
+    let all = layout(4, 2);
+    let others = vec![vec![id(2), id(3), id(4)]; 16];
+    let keyspaces: Vec<Keyspace> = all.keyspaces().to_vec();
+    let placement = Placement::new(others).unwrap();
+    let newer = Layout::new(2, all.nodes().to_vec(), keyspaces, vec![placement]).unwrap();
+    world.turn(id(1), In::Layout(newer.into()));
+    let write = world.ask(id(4), put(&key, "v"));
+    world.end_turn(id(4));
+    world.settle();
+    assert!(matches!(world.answer(write), Some(Err(Error::NotServing(_)))));
+}
+
+#[test]
+fn a_layout_that_takes_a_partition_away_fails_what_is_pending_there() {
+    let mut world = World::new(3, |_| {});
+    let write = world.ask(id(1), put(&key_in(0), "v"));
+    let read = world.ask(id(1), get(&key_in(0)));
+    let all = layout(3, 2);
+    let others = vec![vec![id(2), id(3)]; 16];
+    let placement = Placement::new(others).unwrap();
+    let keyspaces = all.keyspaces().to_vec();
+    let newer = Layout::new(2, all.nodes().to_vec(), keyspaces, vec![placement]).unwrap();
+    world.turn(id(1), In::Layout(newer.into()));
+    let lost = |executed| Some(Err(Error::CoordinatorLost { executed }));
+    assert_eq!(world.answer(write), lost(Executed::Unknown));
+    assert_eq!(world.answer(read), lost(Executed::No));
+    assert_eq!(world.nodes[0].shard.layout().version(), 2);
+    world.settle();
+    assert_eq!(world.replies.len(), 2);
+}
+
+#[test]
+fn more_than_may_be_pending_is_refused() {
+    let overloaded = Some(Err(Error::Overloaded { what: queue::PENDING, executed: Executed::No }));
+    let mut world = World::new(3, |options| options.max_pending_requests = 2);
+    let tickets = [1, 2, 3].map(|_| world.ask(id(1), put("k", "v")));
+    assert_eq!(tickets.map(|ticket| world.answer(ticket)), [None, None, overloaded.clone()]);
+    world.end_turn(id(1));
+    world.settle();
+    let again = world.ask(id(1), put("k", "v"));
+    assert_eq!(world.answer(again), None);
+
+    let mut world = World::new(3, |options| options.max_pending_bytes = 100);
+    let tickets = [60, 60, 10].map(|bytes| world.ask(id(1), put("k", &"v".repeat(bytes))));
+    assert_eq!(tickets.map(|ticket| world.answer(ticket)), [None, overloaded, None]);
+}
+
+#[test]
+fn a_slow_log_refuses_what_peers_want_stored() {
+    let mut world = World::new(3, |options| {
+        options.max_pending_bytes = 2000;
+        options.max_pending_requests = 1000;
+    });
+    let mut tickets = Vec::new();
+    for round in 0..4 {
+        tickets.push(world.ask(id(1), put(&format!("k{round}"), &"v".repeat(400))));
+        world.end_turn(id(1));
+        let to_2 = (id(1), id(2), Class::Data);
+        world.deliver(to_2);
+        // The third node is fast, so that writes end and their coordinator can go on.
+        world.deliver((id(1), id(3), Class::Data));
+        world.sync(id(1));
+        world.sync(id(3));
+        world.deliver((id(3), id(1), Class::Data));
+    }
+    let shed = (id(2), Out::Count(Event::Shed));
+    assert!(!world.others.contains(&shed), "there was room for that");
+    for round in 4..12 {
+        tickets.push(world.ask(id(1), put(&format!("k{round}"), &"v".repeat(400))));
+        world.end_turn(id(1));
+        world.deliver((id(1), id(2), Class::Data));
+        world.deliver((id(1), id(3), Class::Data));
+        world.sync(id(1));
+        world.sync(id(3));
+        world.deliver((id(3), id(1), Class::Data));
+    }
+    assert!(world.others.contains(&shed));
+    assert!(world.nodes[1].shard.stats().waiting_for_log < 8);
+    world.settle();
+    for ticket in tickets {
+        assert!(matches!(world.answer(ticket), Some(Ok(Reply::Written { .. }))));
+    }
+}
+
+#[test]
+fn acknowledgements_of_a_former_connection_are_not_sent_on_the_next() {
+    let mut world = World::new(3, |_| {});
+    world.ask(id(1), put("k", "v"));
+    world.end_turn(id(1));
+    assert!(world.deliver((id(1), id(2), Class::Data)));
+    assert_eq!(world.nodes[1].shard.stats().waiting_for_log, 1);
+    world.disconnect(id(1), id(2));
+    world.connect(id(1), id(2));
+    world.sync(id(2));
+    assert!(!world.deliver((id(2), id(1), Class::Data)));
+}
+
+#[test]
+fn a_damaged_frame_is_reported_once_and_not_applied() {
+    let mut world = World::new(3, |_| {});
+    let write = world.ask(id(1), put("k", "v"));
+    world.end_turn(id(1));
+    let stream = (id(1), id(2), Class::Data);
+    let frame = world.streams.get_mut(&stream).unwrap().pop_front().unwrap();
+    let mut damaged = bytes::BytesMut::from(&frame[..]);
+    damaged[50] ^= 4;
+    world.turn(id(2), In::Frame { from: id(1), body: damaged.freeze() });
+    world.turn(id(2), In::Frame { from: id(1), body: frame });
+    let reported = world.others.iter().filter(|(_, out)| matches!(out, Out::BadFrame { .. }));
+    assert_eq!(reported.count(), 1);
+    assert_eq!(world.nodes[1].shard.stats().waiting_for_log, 0);
+    assert!(!world.nodes[1].shard.is_up(id(1)));
+    world.disconnect(id(1), id(2));
+    world.connect(id(1), id(2));
+    world.settle();
+    assert!(matches!(world.answer(write), Some(Ok(Reply::Written { acked: 2, .. }))));
+}
+
+#[test]
+fn a_rebuilt_partition_is_reported_when_it_is_durable() {
+    let mut world = World::new(3, |_| {});
+    let key = key_in(0);
+    world.ask(id(1), put(&key, "v"));
+    world.end_turn(id(1));
+    world.settle();
+    world.node(id(3)).store = store::MemoryStore::default();
+    let partition = PartitionId { placement: 0, number: 0 };
+    world.turn(id(3), In::Rebuild(vec![partition]));
+    assert_eq!(world.nodes[2].shard.stats().rebuilding, 1);
+    for _ in 0..50 {
+        world.settle();
+        world.pass(PATIENCE / 10);
+    }
+    assert!(world.others.contains(&(id(3), Out::Rebuilt(partition))));
+    assert_eq!(world.nodes[2].shard.stats().rebuilding, 0);
+}

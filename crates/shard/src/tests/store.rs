@@ -1,0 +1,88 @@
+//! A store in memory that keeps the contract of the real one.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kvorum_core::{
+    Cursor, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit, Slot, Store, Stored, Want,
+};
+
+type Place = (KeyspaceId, Slot, Bytes);
+
+/// Records by place, each with its position in a log that is durable up to some point.
+#[derive(Debug, Default)]
+pub(super) struct MemoryStore {
+    records: BTreeMap<Place, (Lsn, Record)>,
+    written: Lsn,
+    durable: Lsn,
+}
+
+impl MemoryStore {
+    /// Makes everything durable and tells how far that is.
+    pub(super) fn sync(&mut self) -> Lsn {
+        self.durable = self.written;
+        self.durable
+    }
+
+    fn stored(&self, lsn: Lsn, record: &Record) -> Stored {
+        let pending = (lsn > self.durable).then_some(lsn);
+        Stored { header: record.header(), pending, corrupt: false }
+    }
+}
+
+impl Store for MemoryStore {
+    fn header(&self, keyspace: KeyspaceId, slot: Slot, key: &[u8]) -> Option<Stored> {
+        let (lsn, record) = self.records.get(&(keyspace, slot, Bytes::copy_from_slice(key)))?;
+        Some(self.stored(*lsn, record))
+    }
+
+    fn value(
+        &mut self,
+        keyspace: KeyspaceId,
+        slot: Slot,
+        key: &[u8],
+    ) -> Result<Option<(Stored, Bytes)>, ReadError> {
+        let found = self.records.get(&(keyspace, slot, Bytes::copy_from_slice(key)));
+        Ok(found.map(|(lsn, record)| {
+            (self.stored(*lsn, record), record.value.clone().unwrap_or_default())
+        }))
+    }
+
+    fn page(
+        &mut self,
+        keyspace: KeyspaceId,
+        from: &Cursor,
+        last: Slot,
+        prefix: &[u8],
+        limit: ScanLimit,
+        _want: Want,
+    ) -> Page {
+        let begin = (keyspace, from.slot, from.key.clone());
+        let mut page = Page::default();
+        for ((ks, slot, key), (lsn, record)) in self.records.range(begin..) {
+            if *ks != keyspace || *slot > last {
+                break;
+            }
+            if page.items.len() == limit.items {
+                page.next = Some(Cursor { slot: *slot, key: key.clone() });
+                break;
+            }
+            if key.starts_with(prefix) {
+                page.items.push((record.clone(), self.stored(*lsn, record)));
+            }
+        }
+        page
+    }
+
+    fn live(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
+        let here = |(ks, slot, _): &&Place| *ks == keyspace && (first..=last).contains(slot);
+        self.records.keys().filter(here).count() as u64
+    }
+
+    fn put(&mut self, record: Record) -> Result<Lsn, Refused> {
+        self.written.0 += 1;
+        let place = (record.keyspace, record.slot, record.key.clone());
+        self.records.insert(place, (self.written, record));
+        Ok(self.written)
+    }
+}
