@@ -5,3 +5,5 @@ mod auth;
 mod backend;
 mod data;
 mod grpc;
+
+pub mod resp;

@@ -1,0 +1,106 @@
+//! What a connection has chosen: keyspace, consistency, protocol version, name.
+
+use std::sync::Arc;
+
+use kvorum_core::{Consistency, KeyspaceId};
+use kvorum_node::NodeView;
+
+use super::arg::Arg;
+use super::clients::Entry;
+use super::error::ErrorReply;
+use super::queue::Aim;
+
+/// The keyspace that `SELECT 1` selects, where it exists.
+const SECOND_KEYSPACE: &str = "eventual";
+
+/// Which replies a client wants (`CLIENT REPLY`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Replies {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// All but that of the next command.
+    SkipNext,
+}
+
+/// The settings of one connection.
+pub(super) struct Client {
+    /// The keyspace of its commands.
+    pub(super) keyspace: KeyspaceId,
+    /// The consistency of its reads, if it chose one.
+    pub(super) read: Option<Consistency>,
+    /// The consistency of its writes, if it chose one.
+    pub(super) write: Option<Consistency>,
+    /// Which replies it wants.
+    pub(super) replies: Replies,
+    /// How many replicas had acknowledged its last write when that was answered.
+    pub(super) last_acked: usize,
+    /// How it appears in `CLIENT LIST`.
+    pub(super) entry: Arc<Entry>,
+}
+
+impl Client {
+    /// The settings of a new connection.
+    pub(super) const fn new(entry: Arc<Entry>) -> Client {
+        Client {
+            keyspace: KeyspaceId::DEFAULT,
+            read: None,
+            write: None,
+            replies: Replies::On,
+            last_acked: 0,
+            entry,
+        }
+    }
+
+    /// Goes back to the settings of a new connection.
+    pub(super) fn reset(&mut self) {
+        self.entry.edit(|profile| {
+            profile.name = Arg::copy(b"");
+            profile.database = 0;
+            profile.protocol = 2;
+        });
+        *self = Client::new(Arc::clone(&self.entry));
+    }
+
+    /// Where its commands run.
+    pub(super) const fn aim(&self) -> Aim {
+        Aim { keyspace: self.keyspace, read: self.read, write: self.write }
+    }
+
+    /// Selects a keyspace by number: 0 is `default`, 1 is `eventual` where it exists.
+    ///
+    /// # Errors
+    /// redis-server's text for a number that is not in use.
+    pub(super) fn select(&mut self, number: i64, node: &dyn NodeView) -> Result<(), ErrorReply> {
+        self.keyspace = match number {
+            0 => KeyspaceId::DEFAULT,
+            1 => named(SECOND_KEYSPACE, node)
+                .ok_or_else(|| ErrorReply::err("DB index is out of range"))?,
+            _ => return Err(ErrorReply::err("DB index is out of range")),
+        };
+        self.entry.edit(|profile| profile.database = number);
+        Ok(())
+    }
+
+    /// Selects a keyspace by name.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(super) fn select_named(
+        &mut self,
+        name: &str,
+        node: &dyn NodeView,
+    ) -> Result<(), ErrorReply> {
+        self.keyspace = named(name, node)
+            .ok_or_else(|| kvorum_core::Error::NoKeyspace(name.to_owned()))
+            .map_err(ErrorReply::from)?;
+        self.entry.edit(|profile| profile.database = i64::from(name == SECOND_KEYSPACE));
+        Ok(())
+    }
+}
+
+fn named(name: &str, node: &dyn NodeView) -> Option<KeyspaceId> {
+    node.layout()?.keyspace_named(name).map(|keyspace| keyspace.id)
+}

@@ -1,0 +1,510 @@
+//! The table of commands: everything that is known of a command stands in one row, from which
+//! dispatch, arity errors, COMMAND, HELP and the metrics are derived.
+
+use super::call::{Call, Handled};
+use super::{admin, connection, dbsize, describe, flush, info, many, scan, strings};
+
+/// A command, or a subcommand of one.
+pub(super) struct Command {
+    /// In lower case; of a subcommand `parent|name`.
+    pub(super) name: &'static str,
+    /// How many words it has, its name included; negative: at least so many.
+    pub(super) arity: i8,
+    /// redis-server's names of its properties.
+    pub(super) flags: &'static [&'static str],
+    /// Which of its words are keys.
+    pub(super) keys: Keys,
+    /// The group it is documented in.
+    pub(super) group: &'static str,
+    /// What it does, in one sentence.
+    pub(super) summary: &'static str,
+    /// How it is executed.
+    pub(super) run: Run,
+}
+
+/// Which words of a command are keys.
+#[derive(Clone, Copy)]
+pub(super) enum Keys {
+    /// None.
+    None,
+    /// The first argument.
+    First,
+    /// All arguments, or every second one.
+    Every(usize),
+}
+
+/// How a command is executed.
+#[derive(Clone, Copy)]
+pub(super) enum Run {
+    /// By a function.
+    Handler(fn(&mut Call<'_, '_>) -> Handled),
+    /// Not at all: it reads, modifies and writes. The text says what to do instead.
+    Refused(&'static str),
+    /// By the subcommand that its first argument names.
+    Subcommands(&'static [Command]),
+    /// The connection is closed: it is a browser that was led here by a hostile page.
+    Hangup,
+}
+
+impl Command {
+    /// Whether so many words, the name included, are right.
+    pub(super) fn takes(&self, words: usize) -> bool {
+        let arity = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 { words >= arity } else { words == arity }
+    }
+
+    /// Whether the word at `index` is a key.
+    pub(super) const fn is_key(&self, index: usize) -> bool {
+        match self.keys {
+            Keys::None => false,
+            Keys::First => index == 1,
+            Keys::Every(step) => index > 0 && (index - 1).is_multiple_of(step),
+        }
+    }
+
+    /// The name without that of the parent.
+    pub(super) fn short_name(&self) -> &'static str {
+        self.name.split_once('|').map_or(self.name, |(_, name)| name)
+    }
+}
+
+const fn row(
+    (name, arity): (&'static str, i8),
+    (group, flags): (&'static str, &'static [&'static str]),
+    keys: Keys,
+    run: Run,
+    summary: &'static str,
+) -> Command {
+    Command { name, arity, flags, keys, group, summary, run }
+}
+
+type Kind = (&'static str, &'static [&'static str]);
+
+const READ: Kind = ("string", &["readonly", "fast"]);
+const READ_ANY: Kind = ("generic", &["readonly", "fast"]);
+const WALK: Kind = ("generic", &["readonly"]);
+const WRITE: Kind = ("string", &["write", "denyoom"]);
+const DELETE: Kind = ("generic", &["write"]);
+const MODIFY: Kind = ("string", &["write", "denyoom", "fast"]);
+const MODIFY_ANY: Kind = ("generic", &["write", "fast"]);
+const TRANSACTION: Kind = ("transactions", &["noscript", "loading", "stale", "fast"]);
+const CONNECTION: Kind = ("connection", &["noscript", "loading", "stale", "fast"]);
+const CLIENT: Kind = ("connection", &["noscript", "loading", "stale"]);
+const SERVER: Kind = ("server", &["loading", "stale"]);
+const ADMIN: Kind = ("server", &["admin", "noscript", "loading", "stale"]);
+const FLUSH: Kind = ("server", &["write"]);
+const CLUSTER: Kind = ("cluster", &["loading", "stale", "fast"]);
+
+const COUNTER: Run = Run::Refused(
+    "without atomicity use GET key and then SET key value, where no other client writes the key",
+);
+const REWRITE: Run =
+    Run::Refused("use GET key and then SET key value, where no other client writes the key");
+const LIFETIME: Run = Run::Refused("use SET key value EX seconds");
+const TRANSACT: Run = Run::Refused(
+    "send the commands one by one (MSET writes several keys, each on its own); those sent in \
+     between were executed one by one",
+);
+const OFF: Run = Run::Handler(admin::cluster_disabled);
+
+/// All commands; the most frequent ones first.
+pub(super) const COMMANDS: &[Command] = &[
+    row(("get", 2), READ, Keys::First, Run::Handler(strings::get), "Returns the value of a key."),
+    row(
+        ("set", -3),
+        WRITE,
+        Keys::First,
+        Run::Handler(strings::set),
+        "Stores a value, with EX, PX, EXAT or PXAT for a limited time.",
+    ),
+    row(("mget", -2), READ, Keys::Every(1), Run::Handler(many::mget), "Returns several values."),
+    row(
+        ("mset", -3),
+        WRITE,
+        Keys::Every(2),
+        Run::Handler(many::mset),
+        "Stores several values, each on its own.",
+    ),
+    row(("del", -2), DELETE, Keys::Every(1), Run::Handler(many::del), "Deletes keys."),
+    row(("unlink", -2), DELETE, Keys::Every(1), Run::Handler(many::del), "Deletes keys, as DEL."),
+    row(
+        ("exists", -2),
+        READ_ANY,
+        Keys::Every(1),
+        Run::Handler(many::exists),
+        "Counts how many of the keys exist.",
+    ),
+    row(
+        ("setex", 4),
+        WRITE,
+        Keys::First,
+        Run::Handler(strings::setex),
+        "Stores a value for a number of seconds.",
+    ),
+    row(
+        ("psetex", 4),
+        WRITE,
+        Keys::First,
+        Run::Handler(strings::psetex),
+        "Stores a value for a number of milliseconds.",
+    ),
+    row(
+        ("ttl", 2),
+        READ_ANY,
+        Keys::First,
+        Run::Handler(strings::ttl),
+        "Returns how many seconds a key has to live.",
+    ),
+    row(
+        ("pttl", 2),
+        READ_ANY,
+        Keys::First,
+        Run::Handler(strings::pttl),
+        "Returns how many milliseconds a key has to live.",
+    ),
+    row(
+        ("expiretime", 2),
+        READ_ANY,
+        Keys::First,
+        Run::Handler(strings::expiretime),
+        "Returns the Unix time in seconds at which a key expires.",
+    ),
+    row(
+        ("pexpiretime", 2),
+        READ_ANY,
+        Keys::First,
+        Run::Handler(strings::pexpiretime),
+        "Returns the Unix time in milliseconds at which a key expires.",
+    ),
+    row(
+        ("type", 2),
+        READ_ANY,
+        Keys::First,
+        Run::Handler(strings::type_of),
+        "Returns the type of a value: string, or none.",
+    ),
+    row(
+        ("strlen", 2),
+        READ,
+        Keys::First,
+        Run::Handler(strings::strlen),
+        "Returns the length of a value in bytes.",
+    ),
+    row(
+        ("scan", -2),
+        WALK,
+        Keys::None,
+        Run::Handler(scan::scan),
+        "Walks the keys of the keyspace, with MATCH, COUNT and TYPE.",
+    ),
+    row(
+        ("dbsize", 1),
+        ("server", &["readonly", "fast"]),
+        Keys::None,
+        Run::Handler(dbsize::dbsize),
+        "Counts the keys of the keyspace in the whole cluster.",
+    ),
+    row(
+        ("flushdb", -1),
+        FLUSH,
+        Keys::None,
+        Run::Handler(flush::flushdb),
+        "Deletes all keys of the keyspace.",
+    ),
+    row(
+        ("flushall", -1),
+        FLUSH,
+        Keys::None,
+        Run::Handler(flush::flushall),
+        "Deletes all keys of all keyspaces.",
+    ),
+    row(("ping", -1), CONNECTION, Keys::None, Run::Handler(connection::ping), "Answers PONG."),
+    row(
+        ("echo", 2),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::echo),
+        "Answers with its argument.",
+    ),
+    row(
+        ("hello", -1),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::hello),
+        "Chooses the version of the protocol and greets.",
+    ),
+    row(
+        ("auth", -2),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::auth),
+        "Logs in; user@keyspace selects a keyspace as well.",
+    ),
+    row(
+        ("select", 2),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::select),
+        "Selects a keyspace: 0 is default, 1 is eventual.",
+    ),
+    row(
+        ("reset", 1),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::reset),
+        "Goes back to the settings of a new connection.",
+    ),
+    row(
+        ("quit", -1),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::quit),
+        "Closes the connection.",
+    ),
+    row(
+        ("wait", 3),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::wait),
+        "Returns how many replicas acknowledged the last write of the connection.",
+    ),
+    row(
+        ("kv.consistency", -1),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::consistency),
+        "Chooses how many replicas take part: READ and WRITE with one, quorum, all or default.",
+    ),
+    row(
+        ("client", -2),
+        CLIENT,
+        Keys::None,
+        Run::Subcommands(CLIENT_SUBCOMMANDS),
+        "Asks and tells about connections.",
+    ),
+    row(
+        ("command", -1),
+        SERVER,
+        Keys::None,
+        Run::Subcommands(COMMAND_SUBCOMMANDS),
+        "Describes the commands.",
+    ),
+    row(
+        ("config", -2),
+        ADMIN,
+        Keys::None,
+        Run::Subcommands(CONFIG_SUBCOMMANDS),
+        "Shows settings under the names of redis-server.",
+    ),
+    row(("info", -1), SERVER, Keys::None, Run::Handler(info::info), "Shows figures of this node."),
+    row(
+        ("time", 1),
+        ("server", &["loading", "stale", "fast"]),
+        Keys::None,
+        Run::Handler(admin::time),
+        "Returns the wall clock of this node.",
+    ),
+    row(
+        ("cluster", -2),
+        CLUSTER,
+        Keys::None,
+        Run::Subcommands(CLUSTER_SUBCOMMANDS),
+        "Belongs to cluster mode, which this listener does not speak.",
+    ),
+    row(("readonly", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
+    row(("readwrite", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
+    row(("asking", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
+    row(("incr", 2), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
+    row(("decr", 2), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
+    row(("incrby", 3), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
+    row(("decrby", 3), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
+    row(("incrbyfloat", 3), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
+    row(("append", 3), MODIFY, Keys::First, REWRITE, "Needs a strong keyspace."),
+    row(("setrange", 4), WRITE, Keys::First, REWRITE, "Needs a strong keyspace."),
+    row(("getset", 3), MODIFY, Keys::First, REWRITE, "Needs a strong keyspace."),
+    row(
+        ("getdel", 2),
+        MODIFY,
+        Keys::First,
+        Run::Refused("use GET key and then DEL key, where no other client writes the key"),
+        "Needs a strong keyspace.",
+    ),
+    row(
+        ("getex", -2),
+        MODIFY,
+        Keys::First,
+        Run::Refused("use GET key and then SET key value EX seconds"),
+        "Needs a strong keyspace.",
+    ),
+    row(
+        ("setnx", 3),
+        MODIFY,
+        Keys::First,
+        Run::Refused("without the condition SET key value works here"),
+        "Needs a strong keyspace.",
+    ),
+    row(
+        ("msetnx", -3),
+        WRITE,
+        Keys::Every(2),
+        Run::Refused("without the condition MSET key value works here"),
+        "Needs a strong keyspace.",
+    ),
+    row(("expire", -3), MODIFY_ANY, Keys::First, LIFETIME, "Needs a strong keyspace."),
+    row(("pexpire", -3), MODIFY_ANY, Keys::First, LIFETIME, "Needs a strong keyspace."),
+    row(("expireat", -3), MODIFY_ANY, Keys::First, LIFETIME, "Needs a strong keyspace."),
+    row(("pexpireat", -3), MODIFY_ANY, Keys::First, LIFETIME, "Needs a strong keyspace."),
+    row(
+        ("persist", 2),
+        MODIFY_ANY,
+        Keys::First,
+        Run::Refused("SET key value without EX stores a value that does not expire"),
+        "Needs a strong keyspace.",
+    ),
+    row(("rename", 3), DELETE, Keys::Every(1), REWRITE, "Needs a strong keyspace."),
+    row(("renamenx", 3), MODIFY_ANY, Keys::Every(1), REWRITE, "Needs a strong keyspace."),
+    row(("multi", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
+    row(("exec", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
+    row(("discard", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
+    row(("watch", -2), TRANSACTION, Keys::Every(1), TRANSACT, "Needs a strong keyspace."),
+    row(("unwatch", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
+    row(("post", -1), SERVER, Keys::None, Run::Hangup, "Closes the connection of a browser."),
+    row(("host:", -1), SERVER, Keys::None, Run::Hangup, "Closes the connection of a browser."),
+];
+
+const fn sub(
+    (name, arity): (&'static str, i8),
+    (group, flags): Kind,
+    handler: fn(&mut Call<'_, '_>) -> Handled,
+    summary: &'static str,
+) -> Command {
+    let run = Run::Handler(handler);
+    Command { name, arity, flags, keys: Keys::None, group, summary, run }
+}
+
+const CLIENT_SUBCOMMANDS: &[Command] = &[
+    sub(("client|id", 2), CLIENT, connection::client_id, "Returns the connection's number."),
+    sub(("client|getname", 2), CLIENT, connection::client_getname, "Returns its name."),
+    sub(("client|setname", 3), CLIENT, connection::client_setname, "Names it."),
+    sub(("client|setinfo", 4), CLIENT, connection::client_setinfo, "Names the client library."),
+    sub(("client|info", 2), CLIENT, connection::client_info, "Describes this connection."),
+    sub(("client|list", -2), CLIENT, connection::client_list, "Describes all connections."),
+    sub(("client|reply", 3), CLIENT, connection::client_reply, "Chooses which replies are sent."),
+    sub(("client|no-evict", 3), CLIENT, connection::client_on_off, "Has no effect here."),
+    sub(("client|no-touch", 3), CLIENT, connection::client_on_off, "Has no effect here."),
+];
+
+const COMMAND_SUBCOMMANDS: &[Command] = &[
+    sub(("command|count", 2), SERVER, describe::count, "Counts the commands."),
+    sub(("command|docs", -2), SERVER, describe::docs, "Documents commands."),
+    sub(("command|getkeys", -3), SERVER, describe::get_keys, "Finds the keys in a command."),
+    sub(("command|info", -2), SERVER, describe::info, "Describes commands."),
+    sub(("command|list", -2), SERVER, describe::list, "Lists the names of commands."),
+];
+
+const CONFIG_SUBCOMMANDS: &[Command] = &[
+    sub(("config|get", -3), ADMIN, admin::config_get, "Shows settings."),
+    sub(("config|set", -4), ADMIN, admin::config_set, "Refuses to change settings."),
+    sub(("config|resetstat", 2), ADMIN, admin::config_resetstat, "Begins to count from zero."),
+    sub(("config|rewrite", 2), ADMIN, admin::config_rewrite, "Refuses: there is no such file."),
+];
+
+const CLUSTER_SUBCOMMANDS: &[Command] = &[
+    sub(("cluster|info", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
+    sub(("cluster|slots", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
+    sub(("cluster|shards", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
+    sub(("cluster|nodes", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
+    sub(("cluster|myid", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
+    sub(("cluster|keyslot", 3), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
+    sub(("cluster|links", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
+    sub(
+        ("cluster|countkeysinslot", 3),
+        CLUSTER,
+        admin::cluster_disabled,
+        "Belongs to cluster mode.",
+    ),
+];
+
+/// Places of the index: a power of two, several times the number of commands.
+const PLACES: usize = 512;
+/// An empty place.
+const NONE: u8 = u8::MAX;
+
+/// For each hash of a name the index of the command, found by linear probing.
+static INDEX: [u8; PLACES] = index();
+
+/// FNV-1a over the name in lower case.
+const fn hash(name: &[u8]) -> usize {
+    let mut hash: u32 = 0x811c_9dc5;
+    let mut rest = name;
+    while let [byte, behind @ ..] = rest {
+        hash = (hash ^ byte.to_ascii_lowercase() as u32).wrapping_mul(0x0100_0193);
+        rest = behind;
+    }
+    (hash ^ (hash >> 16)) as usize % PLACES
+}
+
+// Constant evaluation: an index out of range would not compile.
+#[allow(clippy::indexing_slicing)]
+const fn index() -> [u8; PLACES] {
+    let mut places = [NONE; PLACES];
+    let mut at = 0;
+    while at < COMMANDS.len() {
+        let mut place = hash(COMMANDS[at].name.as_bytes());
+        while places[place] != NONE {
+            place = (place + 1) % PLACES;
+        }
+        places[place] = at as u8;
+        at += 1;
+    }
+    places
+}
+
+/// The index of the command with this name, in any case.
+pub(super) fn index_of(name: &[u8]) -> Option<usize> {
+    let start = hash(name);
+    let places = INDEX.iter().skip(start).chain(INDEX.iter().take(start));
+    for &place in places.take_while(|&&place| place != NONE) {
+        let index = usize::from(place);
+        if COMMANDS.get(index)?.name.as_bytes().eq_ignore_ascii_case(name) {
+            return Some(index);
+        }
+    }
+    None
+}
+
+/// The command with this name, in any case.
+pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
+    COMMANDS.get(index_of(name)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_by_its_name_in_any_case() {
+        assert!(COMMANDS.len() < usize::from(NONE));
+        for (index, command) in COMMANDS.iter().enumerate() {
+            assert_eq!(index_of(command.name.as_bytes()), Some(index), "{}", command.name);
+            assert_eq!(index_of(command.name.to_uppercase().as_bytes()), Some(index));
+        }
+        for name in ["", "ge", "gets", "LPUSH", "get\0"] {
+            assert_eq!(index_of(name.as_bytes()), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn rows_are_consistent() {
+        for command in COMMANDS {
+            assert!(command.arity != 0 && command.summary.ends_with('.'), "{}", command.name);
+            assert_eq!(command.name, command.name.to_lowercase());
+            if let Run::Subcommands(subcommands) = command.run {
+                for own in subcommands {
+                    assert!(own.name.starts_with(&format!("{}|", command.name)), "{}", own.name);
+                    assert!(own.arity.unsigned_abs() >= 2);
+                }
+            }
+        }
+    }
+}
