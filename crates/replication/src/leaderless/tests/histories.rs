@@ -1,4 +1,4 @@
-//! Random histories of three replicas with every fault at once, checked as clients see them.
+//! Random histories of a few replicas with every fault at once, checked as clients see them.
 //!
 //! Reads and writes at QUORUM must satisfy, for every key:
 //!
@@ -26,7 +26,6 @@ use crate::Ticket;
 use crate::leaderless::Mutation;
 
 const KEYS: [&str; 2] = ["a", "b"];
-const NODES: usize = 3;
 const STEPS: usize = 250;
 
 #[test]
@@ -131,8 +130,9 @@ impl History {
     fn new(seed: u64, mutation: Option<Mutation>) -> History {
         let mut dice = Dice(seed);
         let faults = Faults::of(&mut dice);
+        let nodes = [3, 3, 3, 3, 3, 3, 2, 5][dice.below(8)];
         History {
-            world: World::new(NODES, mutation),
+            world: World::new(nodes, mutation),
             dice,
             asked: BTreeMap::new(),
             known: KEYS.into_iter().map(|key| (key, Known::default())).collect(),
@@ -260,7 +260,7 @@ impl History {
                 self.world.start(node);
             }
         }
-        for _ in 0..8 {
+        for _ in 0..12 {
             self.world.settle();
             self.world.pass(Duration::from_millis(600));
         }
@@ -397,7 +397,7 @@ impl History {
     }
 
     fn node(&mut self) -> NodeId {
-        super::world::id(1 + self.dice.below(NODES))
+        super::world::id(1 + self.dice.below(self.world.nodes.len()))
     }
 
     fn key(&mut self) -> &'static str {
