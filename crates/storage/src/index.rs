@@ -244,8 +244,9 @@ impl Index {
         first: (KeyspaceId, Slot),
     ) -> impl Iterator<Item = (KeyspaceId, Slot, &SlotIndex)> {
         self.keyspaces.range(first.0..).flat_map(move |(keyspace, slots)| {
-            let skip = if *keyspace == first.0 { usize::from(first.1.get()) } else { 0 };
-            let numbered = (0..).zip(slots).skip(skip);
+            let from = if *keyspace == first.0 { first.1.get() } else { 0 };
+            let rest = slots.get(usize::from(from)..).unwrap_or_default();
+            let numbered = (from..).zip(rest);
             numbered.filter_map(|(n, slot)| Some((*keyspace, Slot::new(n)?, slot)))
         })
     }

@@ -189,9 +189,7 @@ impl<'a> Replay<'a> {
         };
         let proved = opening.prev.map_or(Lsn(0), |prev| prev.last);
         match self.expected {
-            Some(expected) if expected.0 <= proved.0 => {
-                self.note(Cause::Frames, number, expected, proved);
-            }
+            Some(expected) if expected <= proved => self.missing(number, expected, proved),
             _ => {}
         }
         // Behind damage LSNs go on above every one that was seen; such a jump is said here.
@@ -206,9 +204,17 @@ impl<'a> Replay<'a> {
     fn expect(&mut self, number: u32, frame: &Frame<'_>) {
         let first = frame.summary.first;
         if let Some(expected) = self.expected.filter(|expected| *expected != first) {
-            self.note(Cause::Frames, number, expected, Lsn(first.0.saturating_sub(1)));
+            self.missing(number, expected, Lsn(first.0.saturating_sub(1)));
         }
         self.expected = Some(Lsn(frame.summary.last().0 + 1));
+    }
+
+    /// Records are missing. It is no damage if the checkpoint has all of them: what the index says
+    /// is right then, and a value that is gone is found corrupt when it is read.
+    fn missing(&mut self, number: u32, first: Lsn, last: Lsn) {
+        if last > self.base.min() || last < first {
+            self.note(Cause::Frames, number, first, last);
+        }
     }
 
     /// Drops the frames behind a torn one. A jump is a tear if nothing behind it proves that what

@@ -165,6 +165,12 @@ impl Store {
         self.maintenance.rebuilt = self.verdict.is_some();
     }
 
+    /// Asks for a checkpoint soon, whatever was logged since the last one: the next start is short
+    /// then.
+    pub fn want_checkpoint(&mut self) {
+        self.maintenance.checkpoints.want();
+    }
+
     /// Appends the record that voids the verdict, behind a checkpoint that no longer needs what
     /// is damaged: otherwise the next start would find the same damage again.
     fn append_rebuilt(&mut self) {

@@ -150,7 +150,13 @@ impl Store {
         if !self.tail.unproved || self.tail.open.is_some() || self.tail.in_flight.is_some() {
             return None;
         }
-        self.tail.open = Some(self.empty_frame()?);
+        let frame = match self.empty_frame() {
+            Some(frame) => frame,
+            // The segment is full to the last block; the next one is needed soon anyway.
+            None if self.space.full => return None,
+            None => self.begin_frame(0),
+        };
+        self.tail.open = Some(frame);
         self.seal()
     }
 

@@ -2,6 +2,8 @@
 
 mod basics;
 mod crashes;
+mod damage;
 mod mutations;
 mod rig;
+mod space;
 mod world;

@@ -1,0 +1,142 @@
+//! Full disks and full indexes: who is refused, and how it ends.
+
+use kvorum_core::{KeyspaceId, Mono, Refused, Store as _};
+
+use super::rig::{open, put, record, small};
+use super::world::{Checked, check};
+use crate::{Options, SimDisk, Store};
+
+const VALUE: &[u8] = &[5; 4000];
+
+/// Seals, writes and maintains once.
+fn turn(store: &mut Store, now: &mut u64) -> Checked {
+    *now += 20_000;
+    if let Some(job) = store.seal() {
+        store.complete(job.run()).map_err(|fatal| format!("{fatal}: {}", fatal.source))?;
+    }
+    if let Some(work) = store.maintain(Mono(*now)) {
+        let done = work.run();
+        store.work_done(done);
+    }
+    Ok(())
+}
+
+/// Fills a disk, restarts on it, deletes, and waits for the space to come back.
+pub(super) fn fills_and_empties(options: &Options) -> Checked {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(24 * u64::from(options.segment_bytes)));
+    let (mut store, _) = open(&disk, options, 1);
+    let (mut now, mut version, mut refused, mut keys) = (0, 0, 0, 0u64);
+    for n in 0..800u64 {
+        version += 1;
+        match put(&mut store, &n.to_le_bytes(), version, Some(VALUE)) {
+            Ok(_) => keys = n,
+            Err(Refused::DiskFull) => refused += 1,
+            Err(other) => return Err(format!("{other}")),
+        }
+        turn(&mut store, &mut now)?;
+    }
+    check!(refused > 100 && store.stats().disk_full, "{refused} of 800 refused, {keys} taken");
+    for n in 2..12 {
+        drop(store);
+        let opened =
+            Store::open(std::sync::Arc::new(disk.clone()), options.clone(), super::rig::seed(n));
+        let (next, recovery) = opened.map_err(|error| format!("start {n}: {error}"))?;
+        check!(recovery.damage.is_none(), "{:?}", recovery.damage);
+        store = next;
+        turn(&mut store, &mut now)?;
+        let mut note = record(b"note", n, Some(b"x"));
+        note.keyspace = KeyspaceId::LOCAL;
+        check!(store.put(note).is_ok(), "a local record was refused");
+        turn(&mut store, &mut now)?;
+    }
+    version += 1;
+    check!(put(&mut store, b"more", version, Some(VALUE)).is_err(), "restarts make no space");
+    for n in 0..=keys {
+        for attempt in 0..200 {
+            version += 1;
+            let deleted = put(&mut store, &n.to_le_bytes(), version, None).is_ok();
+            turn(&mut store, &mut now)?;
+            if deleted {
+                break;
+            }
+            check!(attempt < 199, "the delete of {n} is refused for good");
+        }
+    }
+    for _ in 0..400 {
+        turn(&mut store, &mut now)?;
+    }
+    for n in 0..100u64 {
+        version += 1;
+        let taken = put(&mut store, &n.to_le_bytes(), version, Some(VALUE));
+        check!(taken.is_ok(), "{n}: {taken:?} after everything was deleted");
+        turn(&mut store, &mut now)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_refuses_values_first_and_comes_back_after_deletes() {
+    fills_and_empties(&small()).unwrap();
+}
+
+#[test]
+fn a_limit_on_all_files_works_like_a_full_disk() {
+    let options = Options { max_disk_bytes: 16 * (64 << 10), ..small() };
+    let disk = SimDisk::new();
+    let (mut store, _) = open(&disk, &options, 1);
+    let (mut now, mut refused) = (0, 0);
+    for n in 0..600u64 {
+        refused += u64::from(put(&mut store, &n.to_le_bytes(), n + 1, Some(VALUE)).is_err());
+        turn(&mut store, &mut now).unwrap();
+        assert!(store.stats().disk_bytes <= options.max_disk_bytes);
+    }
+    assert!(refused > 100);
+}
+
+#[test]
+fn a_full_index_refuses_new_keys_only() {
+    let options = Options { index_limit_bytes: 1000, ..small() };
+    let (mut store, _) = open(&SimDisk::new(), &options, 1);
+    let keys: Vec<_> = (0..100u64)
+        .filter(|n| put(&mut store, &n.to_le_bytes(), n + 1, Some(b"v")).is_ok())
+        .collect();
+    assert_eq!(keys, (0..10).collect::<Vec<_>>());
+    assert_eq!(put(&mut store, b"new", 200, Some(b"v")), Err(Refused::IndexFull));
+    assert!(put(&mut store, &3u64.to_le_bytes(), 201, Some(b"w")).is_ok());
+    assert!(put(&mut store, &4u64.to_le_bytes(), 202, None).is_ok());
+    let mut note = record(b"note", 1, Some(b"x"));
+    note.keyspace = KeyspaceId::LOCAL;
+    assert!(store.put(note).is_ok());
+}
+
+#[test]
+fn a_record_that_no_frame_can_hold_is_refused_for_good() {
+    let (mut store, _) = open(&SimDisk::new(), &small(), 1);
+    let huge = vec![0; 20 << 10];
+    assert_eq!(put(&mut store, b"a", 1, Some(&huge)), Err(Refused::DiskFull));
+    assert!(put(&mut store, b"a", 1, Some(&huge[..8 << 10])).is_ok());
+}
+
+#[test]
+fn a_full_frame_is_refused_for_this_turn_only() {
+    let (mut store, _) = open(&SimDisk::new(), &small(), 1);
+    let mut taken = 0;
+    while put(&mut store, &[taken], 1, Some(VALUE)).is_ok() {
+        taken += 1;
+    }
+    assert_eq!(put(&mut store, b"x", 1, Some(VALUE)), Err(Refused::FrameFull));
+    assert!((2..=4).contains(&taken), "{taken}");
+    let mut now = 0;
+    turn(&mut store, &mut now).unwrap();
+    assert!(put(&mut store, b"x", 1, Some(VALUE)).is_ok());
+}
+
+#[test]
+fn a_disk_without_room_for_one_segment_is_a_clear_error() {
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(1000));
+    let opened = Store::open(std::sync::Arc::new(disk), small(), super::rig::seed(1)).map(|_| ());
+    let text = opened.unwrap_err().to_string();
+    assert!(text.contains("65536 bytes"), "{text}");
+}
