@@ -5,12 +5,12 @@ use kvorum_core::{
     Cursor, Error, Executed, Keyspace, KeyspaceId, Layout, Op, Outcome, PartitionId, Reply,
     Request, ScanLimit, Slot, Want,
 };
-use kvorum_replication::Event;
+use kvorum_replication::{Event, Message, OpId};
 
-use super::store;
 use super::world::{PATIENCE, World, get, id, key_in, layout, put, request};
-use crate::wire::queue;
-use crate::{Class, In, Out};
+use crate::links::Links;
+use crate::wire::{Envelope, queue};
+use crate::{Class, In, Options, Out};
 
 fn value(outcome: Option<Outcome<Reply>>) -> String {
     match outcome {
@@ -279,14 +279,95 @@ fn a_rebuilt_partition_is_reported_when_it_is_durable() {
     world.ask(id(1), put(&key, "v"));
     world.end_turn(id(1));
     world.settle();
-    world.node(id(3)).store = store::MemoryStore::default();
+    world.node(id(3)).store.forget();
     let partition = PartitionId { placement: 0, number: 0 };
     world.turn(id(3), In::Rebuild(vec![partition]));
     assert_eq!(world.nodes[2].shard.stats().rebuilding, 1);
-    for _ in 0..50 {
-        world.settle();
-        world.pass(PATIENCE / 10);
+    let rebuilt = (id(3), Out::Rebuilt(partition));
+    let peers = [(1, 3), (3, 1), (2, 3), (3, 2)];
+    for _ in 0..4 {
+        for (from, to) in peers {
+            world.deliver((id(from), id(to), Class::Data));
+        }
     }
-    assert!(world.others.contains(&(id(3), Out::Rebuilt(partition))));
+    assert!(world.nodes[2].shard.stats().waiting_for_log > 0);
+    assert!(!world.others.contains(&rebuilt), "everything is copied and nothing durable");
+    world.sync(id(3));
+    assert!(world.others.contains(&rebuilt));
     assert_eq!(world.nodes[2].shard.stats().rebuilding, 0);
+}
+
+#[test]
+fn a_later_request_may_have_an_earlier_deadline() {
+    let mut world = World::new(3, |_| {});
+    let now = world.now;
+    let slow = world.submit(id(1), request(put("k", "v"), now + PATIENCE));
+    let fast = world.submit(id(1), request(put("k", "v"), now + PATIENCE / 10));
+    world.end_turn(id(1));
+    world.pass(PATIENCE / 10);
+    assert!(matches!(world.answer(fast), Some(Err(Error::Timeout { .. }))));
+    assert_eq!(world.answer(slow), None);
+    world.pass(PATIENCE);
+    assert!(matches!(world.answer(slow), Some(Err(Error::Timeout { .. }))));
+    world.settle();
+    assert_eq!(world.nodes[0].shard.next_deadline(), None, "nothing is left to wait for");
+}
+
+#[test]
+fn groups_learn_of_a_lost_peer() {
+    let mut world = World::new(3, |_| {});
+    world.ask(id(1), put("k", "v"));
+    world.end_turn(id(1));
+    world.settle();
+    let read = world.ask(id(1), get("k"));
+    world.end_turn(id(1));
+    for peer in [2, 3] {
+        world.disconnect(id(1), id(peer));
+    }
+    let answer = world.answer(read);
+    assert!(
+        matches!(answer, Some(Err(Error::Unavailable { .. }))),
+        "without a deadline: {answer:?}"
+    );
+}
+
+#[test]
+fn a_peer_that_takes_no_answers_gets_none_made() {
+    let mut world = World::new(3, |options| options.max_peer_bytes = 4000);
+    let value = "v".repeat(1000);
+    world.ask(id(2), put("k", &value));
+    world.end_turn(id(2));
+    world.settle();
+    // In the place of node 1: somebody who reads and reads, and acknowledges nothing.
+    let mut rogue = Links::new(&Options::new(id(1)), 1);
+    rogue.up(id(2));
+    world.connect(id(1), id(2));
+    let partition = layout(3, 1).partition_of(KeyspaceId::DEFAULT, Slot::of(b"k")).unwrap();
+    let read = Message::Read {
+        op: OpId(1),
+        keyspace: KeyspaceId::DEFAULT,
+        slot: Slot::of(b"k"),
+        key: bytes::Bytes::from_static(b"k"),
+        want: Want::Value,
+        patience: PATIENCE,
+    };
+    for _ in 0..40 {
+        let mut out = Vec::new();
+        rogue.push(id(2), &Envelope::Group { partition, message: read.clone() }, &mut out);
+        rogue.flush(&mut out);
+        let Some(Out::Send { frame, .. }) = out.pop() else { panic!("no frame") };
+        world.turn(id(2), In::Frame { from: id(1), body: frame });
+    }
+    assert!(world.others.contains(&(id(2), Out::Count(Event::Shed))));
+    let peer_bytes = world.nodes[1].shard.stats().peer_bytes;
+    assert!(peer_bytes.iter().all(|(_, bytes)| *bytes < 4000 * 2 + 2000), "{peer_bytes:?}");
+}
+
+#[test]
+fn a_frame_is_sealed_when_the_layout_changes() {
+    let mut world = World::new(3, |_| {});
+    world.ask(id(1), put("k", "v"));
+    world.step(id(1), In::Layout(layout(3, 2)));
+    let frame = world.streams[&(id(1), id(2), Class::Data)].front().cloned().unwrap();
+    assert_eq!(crate::frame::open(frame).unwrap().0.layout, 1);
 }

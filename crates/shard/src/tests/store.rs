@@ -24,6 +24,11 @@ impl MemoryStore {
         self.durable
     }
 
+    /// Loses all records; the log goes on where it was.
+    pub(super) fn forget(&mut self) {
+        self.records.clear();
+    }
+
     fn stored(&self, lsn: Lsn, record: &Record) -> Stored {
         let pending = (lsn > self.durable).then_some(lsn);
         Stored { header: record.header(), pending, corrupt: false }
