@@ -36,7 +36,9 @@ use bytes::Bytes;
 use kvorum_core::{Hlc, Layout, Lsn, Mono, NodeId};
 
 pub use crate::codec::DecodeError;
-pub use hello::{Answer, Hello, HelloError, PROTOCOL, Refusal, RefusalKind, Settled, Watermark};
+pub use hello::{
+    Greeting, Hello, HelloError, Name, PROTOCOL, Refusal, RefusalKind, Settled, Watermark,
+};
 pub use membership::{Founded, Membership};
 use rivals::Rivals;
 use watermarks::{Claim, Loss, Watermarks};
@@ -228,12 +230,15 @@ impl Founding {
     pub fn receive(&mut self, hello: &Hello, now: Mono) -> Result<(), Refusal> {
         self.check(hello)?;
         self.rivals.introduced(hello.node, hello.mark.nonce, now)?;
+        match (&hello.founded, &hello.known) {
+            (Some(founded), Some(known)) => self.learn(hello.node, founded, known),
+            // It does not know yet to whom it speaks, so it could not say what it remembers.
+            (Some(_), None) => return Ok(()),
+            (None, _) => {}
+        }
         self.met.insert(hello.node, hello.mark.log_id);
         self.refusal.take_if(|refusal| !refusal.kind.is_fatal());
         self.clock_above = self.clock_above.max(hello.clock);
-        if let Some(founded) = &hello.founded {
-            self.learn(hello, founded);
-        }
         if self.membership.is_some() {
             self.watermarks.introduced(hello);
         }
@@ -364,17 +369,10 @@ impl Founding {
     }
 
     /// Adopts the founding a member tells of, and takes to heart what it remembers of this node.
-    fn learn(&mut self, hello: &Hello, founded: &Founded) {
+    fn learn(&mut self, by: NodeId, founded: &Founded, known: &Watermark) {
         if self.membership.is_none() {
             self.join(founded.clone());
         }
-        let at_birth = founded.log_of(self.me.node).map(|log_id| Watermark {
-            log_id,
-            nonce: 0,
-            start: 0,
-            durable: Lsn(0),
-        });
-        let Some(known) = hello.known.or(at_birth) else { return };
         let Some(membership) = &mut self.membership else { return };
         let me = &self.me;
         let claim = Claim {
@@ -384,8 +382,7 @@ impl Founding {
             recovered: me.recovered,
             settled: &membership.settled,
         };
-        let Some(loss) = claim.loss(&known) else { return };
-        let by = hello.node;
+        let Some(loss) = claim.loss(known) else { return };
         self.reason = match loss {
             Loss::OtherLog => format!("node {by} knows this node by another log"),
             Loss::Shorter => format!(

@@ -119,16 +119,30 @@ impl RefusalKind {
     ];
 }
 
-/// The answer to an introduction.
+/// Who a node is: enough to find the ids of a list of peers that does not name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The other node introduces itself.
+pub struct Name {
+    /// The name of its cluster.
+    pub cluster: String,
+    /// Its id.
+    pub node: NodeId,
+    /// A random number, new at every start.
+    pub nonce: u64,
+}
+
+/// What nodes say to each other outside the streams of frames, and first in each stream. A request
+/// is a name or a hello; the answer to it is the same or a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// Who a node is, said by one that does not know yet who all the others are.
+    Name(Name),
+    /// What a node is.
     Hello(Box<Hello>),
-    /// The other node will not work with this one.
+    /// A node will not work with this one.
     Refused(Refusal),
 }
 
-/// Bytes that are no introduction.
+/// Bytes that are no greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HelloError {
     /// The sender speaks another version of the protocol.
@@ -146,26 +160,6 @@ impl From<HelloError> for Refusal {
 }
 
 impl Hello {
-    /// The bytes of the introduction.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::new();
-        out.put_u16_le(PROTOCOL);
-        self.put(&mut out);
-        out.freeze()
-    }
-
-    /// Reads [`Hello::encode`].
-    ///
-    /// # Errors
-    /// [`HelloError`] if the bytes are not an introduction of this version of the protocol.
-    pub fn decode(bytes: Bytes) -> Result<Hello, HelloError> {
-        let mut reader = protocol(bytes)?;
-        let hello = Hello::take(&mut reader)?;
-        reader.end()?;
-        Ok(hello)
-    }
-
     fn put(&self, out: &mut BytesMut) {
         put_text(out, &self.cluster);
         put_node(out, self.node);
@@ -199,50 +193,59 @@ impl Hello {
     }
 }
 
-impl Answer {
-    /// The bytes of the answer.
+impl Greeting {
+    /// The bytes of the greeting.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_u16_le(PROTOCOL);
         match self {
-            Answer::Hello(hello) => {
+            Greeting::Name(name) => {
                 out.put_u8(0);
+                put_text(&mut out, &name.cluster);
+                put_node(&mut out, name.node);
+                out.put_u64_le(name.nonce);
+            }
+            Greeting::Hello(hello) => {
+                out.put_u8(1);
                 hello.put(&mut out);
             }
-            Answer::Refused(refusal) => {
+            Greeting::Refused(refusal) => {
+                out.put_u8(2);
                 let kind = RefusalKind::ALL.iter().position(|kind| *kind == refusal.kind);
-                out.put_u8(1 + u8::try_from(kind.unwrap_or_default()).unwrap_or_default());
+                out.put_u8(u8::try_from(kind.unwrap_or_default()).unwrap_or_default());
                 put_text(&mut out, &refusal.reason);
             }
         }
         out.freeze()
     }
 
-    /// Reads [`Answer::encode`].
+    /// Reads [`Greeting::encode`].
     ///
     /// # Errors
-    /// [`HelloError`] if the bytes are not an answer of this version of the protocol.
-    pub fn decode(bytes: Bytes) -> Result<Answer, HelloError> {
-        let mut reader = protocol(bytes)?;
-        let answer = match reader.u8()? {
-            0 => Answer::Hello(Box::new(Hello::take(&mut reader)?)),
-            kind => {
-                let kind = RefusalKind::ALL.get(usize::from(kind) - 1).copied();
+    /// [`HelloError`] if the bytes are not a greeting of this version of the protocol.
+    pub fn decode(bytes: Bytes) -> Result<Greeting, HelloError> {
+        let mut reader = Reader(bytes);
+        let protocol = reader.u16()?;
+        if protocol != PROTOCOL {
+            return Err(HelloError::Protocol(protocol));
+        }
+        let greeting = match reader.u8()? {
+            0 => Greeting::Name(Name {
+                cluster: reader.text()?,
+                node: reader.node()?,
+                nonce: reader.u64()?,
+            }),
+            1 => Greeting::Hello(Box::new(Hello::take(&mut reader)?)),
+            2 => {
+                let kind = RefusalKind::ALL.get(usize::from(reader.u8()?)).copied();
                 let kind = kind.ok_or(DecodeError("unknown kind of refusal"))?;
-                Answer::Refused(Refusal { kind, reason: reader.text()? })
+                Greeting::Refused(Refusal { kind, reason: reader.text()? })
             }
+            _ => return Err(DecodeError("unknown kind of greeting").into()),
         };
         reader.end()?;
-        Ok(answer)
-    }
-}
-
-fn protocol(bytes: Bytes) -> Result<Reader, HelloError> {
-    let mut reader = Reader(bytes);
-    match reader.u16()? {
-        PROTOCOL => Ok(reader),
-        other => Err(HelloError::Protocol(other)),
+        Ok(greeting)
     }
 }
 

@@ -102,7 +102,6 @@ impl World {
         let (durable, clock) = (self.disks[from].durable, Hlc(0));
         let asking = self.processes[from].as_ref().unwrap();
         let hello = asking.hello(Some(id(to as u32 + 1)), durable, clock);
-        let hello = Hello::decode(hello.encode()).unwrap();
         let durable = self.disks[to].durable;
         let asked = self.processes[to].as_mut().unwrap();
         asked.receive(&hello, self.now).unwrap();
@@ -243,8 +242,7 @@ proptest! {
     fn arbitrary_bytes_are_no_introduction(bytes in proptest::collection::vec(0u8..4, 0..300)) {
         let mut input = vec![1, 0];
         input.extend_from_slice(&bytes);
-        let _ = Hello::decode(Bytes::from(input.clone()));
-        let _ = Answer::decode(Bytes::from(input.clone()));
+        let _ = Greeting::decode(Bytes::from(input.clone()));
         let _ = Membership::decode(Bytes::from(input.split_off(1)));
     }
 }
@@ -334,9 +332,9 @@ fn strangers_are_refused_with_one_sentence() {
     assert_eq!(kind(refused), RefusalKind::Duplicate);
     let refused = a.receive(&hello(&a.clone(), 1), now);
     assert_eq!(kind(refused), RefusalKind::Myself);
-    let mut foreign = with(&|_| {}).encode().to_vec();
+    let mut foreign = Greeting::Hello(Box::new(with(&|_| {}))).encode().to_vec();
     foreign[0] = 9;
-    assert_eq!(Hello::decode(Bytes::from(foreign)), Err(HelloError::Protocol(9)));
+    assert_eq!(Greeting::decode(Bytes::from(foreign)), Err(HelloError::Protocol(9)));
 }
 
 #[test]
@@ -476,19 +474,72 @@ fn watermarks_are_persisted_once_a_second_and_survive() {
 }
 
 #[test]
-fn introductions_and_answers_round_trip() {
+fn greetings_and_memberships_round_trip() {
     let all = cluster();
     let hello = hello(&all[0], 2);
     assert!(hello.founded.is_some() && hello.known.is_some());
-    assert_eq!(Hello::decode(hello.encode()), Ok(hello.clone()));
-    let refusal = Refusal { kind: RefusalKind::Myself, reason: "no".to_owned() };
-    for answer in [Answer::Hello(Box::new(hello.clone())), Answer::Refused(refusal)] {
-        assert_eq!(Answer::decode(answer.encode()), Ok(answer));
-    }
-    let bytes = hello.encode();
-    for cut in 0..bytes.len() {
-        assert!(Hello::decode(bytes.slice(..cut)).is_err());
+    for greeting in [
+        Greeting::Name(Name { cluster: "test".to_owned(), node: id(1), nonce: 5 }),
+        Greeting::Hello(Box::new(hello)),
+        Greeting::Refused(Refusal { kind: RefusalKind::Myself, reason: "no".to_owned() }),
+    ] {
+        let bytes = greeting.encode();
+        assert_eq!(Greeting::decode(bytes.clone()), Ok(greeting));
+        for cut in 0..bytes.len() {
+            assert!(Greeting::decode(bytes.slice(..cut)).is_err());
+        }
     }
     let membership = all[0].membership().unwrap().clone();
     assert_eq!(Membership::decode(membership.encode()), Ok(membership));
+}
+
+#[test]
+fn a_replaced_log_is_persisted_at_once() {
+    let mut all = cluster();
+    let second = |tenths: u64| Mono(1_000_000 + tenths * 100_000);
+    all[0].watermarks_due(second(0)).unwrap();
+    let mut replaced = hello(&all[1], 1);
+    replaced.mark = Watermark { log_id: 99, nonce: 99, ..replaced.mark };
+    replaced.founded = None;
+    all[0].receive(&replaced, second(1)).unwrap();
+    assert_eq!(hello(&all[0], 2).known.unwrap().log_id, 2, "it belongs to no cluster");
+    replaced.founded = all[1].membership().map(|known| known.founded.clone());
+    replaced.settled = vec![Settled { log_id: 2, nonce: 0 }];
+    all[0].receive(&replaced, second(2)).unwrap();
+    assert_eq!(hello(&all[0], 2).known.unwrap().log_id, 99);
+    assert!(all[0].watermarks_due(second(3)).is_some());
+}
+
+#[test]
+fn a_node_born_damaged_rebuilds() {
+    let me = Identity { damaged: true, ..founding(1, 2).me };
+    let mut node = Founding::new(me, layout(2), Persisted::default(), Mono(0)).unwrap();
+    node.receive(&hello(&founding(2, 2), 1), Mono(0)).unwrap();
+    node.persisted();
+    assert!(matches!(node.decide(Mono(0)), Decision::Rebuild { .. }));
+}
+
+#[test]
+fn who_does_not_know_to_whom_it_speaks_has_not_been_met() {
+    let all = cluster();
+    let membership = Some(all[1].membership().unwrap().encode());
+    let mut node = start(2, 9, 3, Persisted { membership, watermarks: None }).unwrap();
+    let anonymous = all[0].hello(None, Lsn(0), Hlc(0));
+    node.receive(&anonymous, Mono(0)).unwrap();
+    assert!(matches!(node.decide(Mono(0)), Decision::Wait { missing, .. } if missing.len() == 2));
+}
+
+#[test]
+fn a_refusal_for_a_moment_is_forgotten_and_one_for_good_is_not() {
+    let refuse = |kind| Refusal { kind, reason: String::new() };
+    let mut node = founding(1, 3);
+    node.refused(refuse(RefusalKind::Busy));
+    assert!(matches!(node.decide(Mono(0)), Decision::Refuse(_)));
+    node.receive(&hello(&founding(2, 3), 1), Mono(0)).unwrap();
+    assert!(matches!(node.decide(Mono(0)), Decision::Wait { .. }));
+    node.refused(refuse(RefusalKind::OtherCluster));
+    node.refused(refuse(RefusalKind::Busy));
+    node.receive(&hello(&founding(2, 3), 1), Mono(0)).unwrap();
+    let decision = node.decide(Mono(0));
+    assert_eq!(decision, Decision::Refuse(refuse(RefusalKind::OtherCluster)));
 }

@@ -156,3 +156,49 @@ impl Watermarks {
         Ok(Watermarks { marks: marks.into_iter().collect(), ..Watermarks::default() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: Watermark = Watermark { log_id: 7, nonce: 70, start: 5, durable: Lsn(100) };
+
+    fn loss(log_id: u128, start: u32, recovered: u64, settled: &[Settled]) -> Option<Loss> {
+        let recovered = Lsn(recovered);
+        Claim { log_id, nonce: 71, start, recovered, settled }.loss(&KNOWN)
+    }
+
+    #[test]
+    fn whoever_comes_back_with_less_has_lost_something() {
+        assert_eq!(loss(7, 6, 100, &[]), None);
+        assert_eq!(loss(8, 6, 100, &[]), Some(Loss::OtherLog));
+        assert_eq!(loss(7, 6, 99, &[]), Some(Loss::Shorter));
+        assert_eq!(loss(7, 5, 100, &[]), Some(Loss::OlderImage));
+        assert_eq!(loss(7, 4, 200, &[]), Some(Loss::OlderImage));
+        let same = Claim { log_id: 7, nonce: 70, start: 5, recovered: Lsn(3), settled: &[] };
+        assert_eq!(same.loss(&KNOWN), None, "it is the same process");
+    }
+
+    #[test]
+    fn a_settled_loss_is_forgiven_and_only_that_one() {
+        let settled = |log_id, nonce| [Settled { log_id, nonce }];
+        assert_eq!(loss(8, 6, 0, &settled(7, 1)), None, "the log was replaced as a whole");
+        assert_eq!(loss(7, 6, 0, &settled(7, 70)), None);
+        assert_eq!(loss(7, 6, 0, &settled(7, 1)), Some(Loss::Shorter), "another process of it");
+        assert_eq!(loss(8, 6, 0, &settled(9, 70)), Some(Loss::OtherLog));
+    }
+
+    #[test]
+    fn only_the_process_that_is_known_moves_its_watermark() {
+        let node = NodeId::new(2).unwrap();
+        let mut marks = Watermarks::default();
+        marks.marks.insert(node, KNOWN);
+        marks.reported(node, 71, Lsn(500));
+        marks.reported(node, 70, Lsn(50));
+        assert_eq!(marks.get(node), Some(KNOWN));
+        assert_eq!(marks.next_due(), None);
+        marks.reported(node, 70, Lsn(101));
+        assert_eq!(marks.get(node).unwrap().durable, Lsn(101));
+        assert_eq!(Watermarks::decode(marks.encode()).unwrap().get(node), marks.get(node));
+    }
+}
