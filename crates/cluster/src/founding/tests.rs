@@ -407,7 +407,8 @@ fn a_lost_tail_is_found_out_and_settled_by_one_rebuild() {
 
 #[test]
 fn a_damaged_log_is_rebuilt_whether_or_not_its_id_has_changed() {
-    let membership = Some(cluster()[1].membership().unwrap().encode());
+    let all = cluster();
+    let membership = Some(all[1].membership().unwrap().encode());
     for (log_id, damaged) in [(2, true), (77, false), (77, true)] {
         let me = Identity {
             cluster: "test".to_owned(),
@@ -423,6 +424,10 @@ fn a_damaged_log_is_rebuilt_whether_or_not_its_id_has_changed() {
         assert!(matches!(node.decide(Mono(0)), Decision::Persist(_)));
         node.persisted();
         assert!(matches!(node.decide(Mono(0)), Decision::Rebuild { .. }));
+        node.rebuilt();
+        node.persisted();
+        node.receive(&hello(&all[0], 2), Mono(0)).unwrap();
+        assert_eq!(node.decide(Mono(0)), Decision::Serve, "the old log is accounted for");
     }
 }
 

@@ -97,7 +97,7 @@ impl Watermarks {
     /// until the node has made the loss good.
     pub(super) fn introduced(&mut self, hello: &Hello) {
         let Some(known) = self.marks.get_mut(&hello.node) else { return };
-        if hello.rebuilding || hello.founded.is_none() || hello.claim().loss(known).is_some() {
+        if hello.rebuilding || hello.claim().loss(known).is_some() {
             return;
         }
         if known.nonce == hello.mark.nonce {
