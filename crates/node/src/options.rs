@@ -1,8 +1,10 @@
 //! What a node needs to know before it starts.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use kvorum_cluster::peers::Peer;
 use kvorum_core::NodeId;
 
 /// Where a node of the cluster can be reached: its gRPC address, which answers Hello.
@@ -14,6 +16,25 @@ pub struct PeerAddress {
     pub host: String,
     /// The gRPC port.
     pub port: u16,
+}
+
+impl PeerAddress {
+    /// Reads a list such as `1=host:port,2=host:port` or `host:port,host:port`.
+    ///
+    /// # Errors
+    /// A sentence that names the entry that is wrong.
+    pub fn parse_list(text: &str) -> Result<Vec<PeerAddress>, String> {
+        let peers = kvorum_cluster::peers::parse(text).map_err(|error| error.to_string())?;
+        let address = |Peer { id, host, port }| PeerAddress { id, host, port };
+        Ok(peers.into_iter().map(address).collect())
+    }
+}
+
+/// Writes the entry as [`PeerAddress::parse_list`] reads it.
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Peer { id: self.id, host: self.host.clone(), port: self.port }.fmt(f)
+    }
 }
 
 /// Where the log is synced.

@@ -3,6 +3,7 @@
 
 mod auth;
 mod backend;
+pub mod config;
 mod data;
 mod grpc;
 

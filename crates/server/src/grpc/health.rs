@@ -38,9 +38,14 @@ impl Reporter {
     /// Follows the node for ever.
     pub async fn follow(&self, data: &Data) -> Infallible {
         let mut ticks = tokio::time::interval(EVERY);
+        let mut last = None;
         loop {
             ticks.tick().await;
-            self.report(data).await;
+            // Every report wakes the watching clients, so only changes are reported.
+            let now = status(&data.status().serving);
+            if last.replace(now) != Some(now) {
+                self.report(data).await;
+            }
         }
     }
 }

@@ -1,0 +1,314 @@
+//! Every setting, once.
+
+use kvorum_core::limits;
+
+use super::Config;
+use super::parse::{self, LOG_FORMATS, LOG_LEVELS, WAL_SYNCS};
+
+/// A setting: its names, its meaning, and its place in a [`Config`].
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name in the file; the flag has dashes for underscores, the environment `KVORUM_` and
+    /// capitals.
+    pub name: &'static str,
+    /// Other names in the environment, which weigh less; the first one that is set counts.
+    pub compat: &'static [&'static str],
+    /// What it means, in a sentence or two.
+    pub help: &'static str,
+    /// What it is when nobody says, in words where it depends on others.
+    pub default: &'static str,
+    /// Whether the flag stands alone, without a value.
+    pub switch: bool,
+    /// Puts a text into the configuration.
+    pub(super) apply: fn(&mut Config, &str) -> Result<(), String>,
+    /// The value in force, as text.
+    pub(super) show: fn(&Config) -> String,
+}
+
+impl Setting {
+    /// The long flag, without its dashes in front.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The names in the environment, the strongest first.
+    pub fn environment(&self) -> impl Iterator<Item = String> + use<> {
+        let own = format!("KVORUM_{}", self.name.to_ascii_uppercase());
+        std::iter::once(own).chain(self.compat.iter().map(|name| (*name).to_owned()))
+    }
+}
+
+/// Every setting, in the order in which people read about them.
+#[must_use]
+pub fn settings() -> &'static [Setting] {
+    &SETTINGS
+}
+
+/// The text of an optional value; empty when there is none.
+fn optional<T: ToString>(value: Option<&T>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+static SETTINGS: [Setting; 26] = [
+    Setting {
+        name: "node_num",
+        compat: &["NODE_NUM"],
+        help: "The number of this node, unique in the cluster and the same for ever.",
+        default: "1",
+        switch: false,
+        apply: |config, text| parse::node_num(text).map(|id| config.node_num = id),
+        show: |config| config.node_num.to_string(),
+    },
+    Setting {
+        name: "name",
+        compat: &[],
+        help: "The name of this node.",
+        default: "node-{node_num}",
+        switch: false,
+        apply: |config, text| parse::word(text).map(|name| config.name = Some(name)),
+        show: Config::name,
+    },
+    Setting {
+        name: "cluster",
+        compat: &[],
+        help: "The name of the cluster. Nodes of another name are refused.",
+        default: "kvorum",
+        switch: false,
+        apply: |config, text| parse::word(text).map(|name| config.cluster = name),
+        show: |config| config.cluster.clone(),
+    },
+    Setting {
+        name: "data_dir",
+        compat: &["DATA_DIR"],
+        help: "Where the data lives. One node uses a directory at a time.",
+        default: "data/node{node_num}",
+        switch: false,
+        apply: |config, text| parse::path(text).map(|path| config.data_dir = Some(path)),
+        show: |config| config.data_dir().display().to_string(),
+    },
+    Setting {
+        name: "bind",
+        compat: &[],
+        help: "The IP address of all listeners. One that others can reach needs `insecure`.",
+        default: "127.0.0.1",
+        switch: false,
+        apply: |config, text| parse::address(text).map(|address| config.bind = address),
+        show: |config| config.bind.to_string(),
+    },
+    Setting {
+        name: "advertise_host",
+        compat: &[],
+        help: "The host under which clients and other nodes reach this node.",
+        default: "{bind}, or the environment's HOSTNAME when that is 0.0.0.0",
+        switch: false,
+        apply: |config, text| parse::host(text).map(|host| config.advertise_host = Some(host)),
+        show: Config::advertise_host,
+    },
+    Setting {
+        name: "insecure",
+        compat: &[],
+        help: "Allows listeners that others can reach although nobody has to say who they are.",
+        default: "false",
+        switch: true,
+        apply: |config, text| parse::flag(text).map(|on| config.insecure = on),
+        show: |config| config.insecure.to_string(),
+    },
+    Setting {
+        name: "resp_port",
+        compat: &[],
+        help: "The port of the Redis protocol.",
+        default: "6379",
+        switch: false,
+        apply: |config, text| parse::port(text).map(|port| config.resp_port = port),
+        show: |config| config.resp_port.to_string(),
+    },
+    Setting {
+        name: "grpc_port",
+        compat: &["GRPC_PORT"],
+        help: "The port of gRPC, for clients and for the introductions of other nodes.",
+        default: "50051",
+        switch: false,
+        apply: |config, text| parse::port(text).map(|port| config.grpc_port = port),
+        show: |config| config.grpc_port.to_string(),
+    },
+    Setting {
+        name: "http_port",
+        compat: &["GOSSIP_PORT"],
+        help: "The port of HTTP: REST, health, membership, metrics.",
+        default: "8001",
+        switch: false,
+        apply: |config, text| parse::port(text).map(|port| config.http_port = port),
+        show: |config| config.http_port.to_string(),
+    },
+    Setting {
+        name: "peer_port",
+        compat: &[],
+        help: "The port of the streams between nodes.",
+        default: "51051",
+        switch: false,
+        apply: |config, text| parse::port(text).map(|port| config.peer_port = port),
+        show: |config| config.peer_port.to_string(),
+    },
+    Setting {
+        name: "peers",
+        compat: &["PEERS"],
+        help: "The nodes of the cluster by their gRPC addresses, with or without this one: \
+               `host:port,host:port` or `1=host:port,2=host:port`. None for a cluster of one. \
+               The list is fixed when the cluster is born.",
+        default: "",
+        switch: false,
+        apply: |config, text| parse::peers(text).map(|peers| config.peers = peers),
+        show: |config| parse::list(&config.peers),
+    },
+    Setting {
+        name: "gossip_peers",
+        compat: &["GOSSIP_PEERS"],
+        help: "Checked and not used: nodes find each other through `peers`.",
+        default: "",
+        switch: false,
+        apply: |config, text| parse::peers(text).map(|peers| config.gossip_peers = peers),
+        show: |config| parse::list(&config.gossip_peers),
+    },
+    Setting {
+        name: "total_nodes",
+        compat: &["TOTAL_NODES"],
+        help: "How many nodes the cluster has. A list of peers that does not fit is refused.",
+        default: "",
+        switch: false,
+        apply: |config, text| {
+            parse::number(text, 1, 1000).map(|count| config.total_nodes = Some(count))
+        },
+        show: |config| optional(config.total_nodes.as_ref()),
+    },
+    Setting {
+        name: "replication_factor",
+        compat: &["REPLICATION_FACTOR"],
+        help: "How many nodes hold each key; three, or as many as there are, when absent. \
+               Fixed when the cluster is born.",
+        default: "",
+        switch: false,
+        apply: |config, text| {
+            parse::number(text, 1, 9).map(|count| config.replication_factor = Some(count))
+        },
+        show: |config| optional(config.replication_factor.as_ref()),
+    },
+    Setting {
+        name: "compat_keyspace",
+        compat: &[],
+        help: "The keyspace of requests that cannot name one: the interfaces of the reference \
+               systems.",
+        default: "default",
+        switch: false,
+        apply: |config, text| parse::word(text).map(|name| config.compat_keyspace = name),
+        show: |config| config.compat_keyspace.clone(),
+    },
+    Setting {
+        name: "max_value",
+        compat: &[],
+        help: "The longest value, up to 16MiB. The same on every node.",
+        default: "1MiB",
+        switch: false,
+        apply: |config, text| {
+            let most = limits::HARD_MAX_VALUE as u64;
+            parse::bytes(text, 1, most).map(|size| config.max_value = size)
+        },
+        show: |config| parse::in_units(config.max_value),
+    },
+    Setting {
+        name: "wal_sync",
+        compat: &[],
+        help: "Where the log is synced: `inline` (best on few cores), `thread` (best on many \
+               cores or slow disks) or `auto`.",
+        default: "auto",
+        switch: false,
+        apply: |config, text| parse::choice(text, &WAL_SYNCS).map(|sync| config.wal_sync = sync),
+        show: |config| parse::name_of(&config.wal_sync, &WAL_SYNCS),
+    },
+    Setting {
+        name: "segment_size",
+        compat: &[],
+        help: "The size of the files of the log, from 256KiB to 1GiB.",
+        default: "64MiB",
+        switch: false,
+        apply: |config, text| {
+            parse::bytes(text, 256 << 10, 1 << 30).map(|size| config.segment_size = size)
+        },
+        show: |config| parse::in_units(config.segment_size),
+    },
+    Setting {
+        name: "index_limit",
+        compat: &[],
+        help: "The memory of the index, which holds every key of this node. New keys are refused \
+               when it is full.",
+        default: "1GiB",
+        switch: false,
+        apply: |config, text| {
+            parse::bytes(text, 1 << 20, 1 << 40).map(|size| config.index_limit = size)
+        },
+        show: |config| parse::in_units(config.index_limit),
+    },
+    Setting {
+        name: "max_disk",
+        compat: &[],
+        help: "The disk space of this node; 0 for all there is. Writes are refused when it is \
+               used up.",
+        default: "0",
+        switch: false,
+        apply: |config, text| parse::bytes(text, 0, 1 << 50).map(|size| config.max_disk = size),
+        show: |config| parse::in_units(config.max_disk),
+    },
+    Setting {
+        name: "anti_entropy_interval",
+        compat: &["ANTI_ENTROPY_INTERVAL", "SYNC_INTERVAL"],
+        help: "Checked and not used: replicas are repaired when they are read.",
+        default: "30",
+        switch: false,
+        apply: |config, text| {
+            parse::seconds(text).map(|interval| config.anti_entropy_interval = interval)
+        },
+        show: |config| config.anti_entropy_interval.as_secs_f64().to_string(),
+    },
+    Setting {
+        name: "gossip_interval",
+        compat: &["GOSSIP_INTERVAL"],
+        help: "Checked and not used: nodes watch each other through their streams.",
+        default: "1",
+        switch: false,
+        apply: |config, text| {
+            parse::seconds(text).map(|interval| config.gossip_interval = interval)
+        },
+        show: |config| config.gossip_interval.as_secs_f64().to_string(),
+    },
+    Setting {
+        name: "log_level",
+        compat: &[],
+        help: "The least that is logged: `error`, `warn`, `info`, `debug` or `trace`.",
+        default: "info, or debug with `debug_log`",
+        switch: false,
+        apply: |config, text| {
+            parse::choice(text, &LOG_LEVELS).map(|level| config.log_level = Some(level))
+        },
+        show: |config| config.logging().0.to_string().to_ascii_lowercase(),
+    },
+    Setting {
+        name: "log_format",
+        compat: &[],
+        help: "The form of a line of the log: `text` or `json`.",
+        default: "text",
+        switch: false,
+        apply: |config, text| {
+            parse::choice(text, &LOG_FORMATS).map(|format| config.log_format = format)
+        },
+        show: |config| parse::name_of(&config.log_format, &LOG_FORMATS),
+    },
+    Setting {
+        name: "debug_log",
+        compat: &["DEBUG_LOG"],
+        help: "Logs debugging messages unless `log_level` says otherwise.",
+        default: "false",
+        switch: true,
+        apply: |config, text| parse::flag(text).map(|on| config.debug_log = on),
+        show: |config| config.debug_log.to_string(),
+    },
+];
