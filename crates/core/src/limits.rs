@@ -14,6 +14,8 @@ pub const HARD_MAX_VALUE: usize = 16 << 20;
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(2);
 /// The longest deadline a request may name.
 pub const MAX_DEADLINE: Duration = Duration::from_secs(30);
+/// The longest time to live, in milliseconds: about a hundred years.
+pub const MAX_TTL_MS: u64 = 3_155_760_000_000;
 /// How far ahead of a replica's clock a client write's version may be, in milliseconds.
 pub const MAX_SKEW_MS: u64 = 500;
 
@@ -26,6 +28,18 @@ pub fn check_key(key: &[u8]) -> Result<(), Error> {
         0 => Err(Error::invalid("Key must not be empty")),
         1..=MAX_KEY => Ok(()),
         len => Err(Error::invalid(format!("key is {len} bytes long; the limit is {MAX_KEY}"))),
+    }
+}
+
+/// Checks a time to live in milliseconds.
+///
+/// # Errors
+/// [`Error::Invalid`] outside of 1..=[`MAX_TTL_MS`].
+pub fn check_ttl(ms: u64) -> Result<Duration, Error> {
+    if (1..=MAX_TTL_MS).contains(&ms) {
+        Ok(Duration::from_millis(ms))
+    } else {
+        Err(Error::invalid(format!("ttl_ms is {ms}; it lies between 1 and {MAX_TTL_MS}")))
     }
 }
 

@@ -3,15 +3,10 @@
 //! What a client sends is checked here for meaning (a consistency that does not exist, a version
 //! that is none); lengths of keys and values are the business of the front end.
 
-use std::time::Duration;
-
-use kvorum_core::{Consistency, Error, Expiry, Item, Op, Version, Want};
+use kvorum_core::{Consistency, Error, Expiry, Item, Op, Version, Want, limits};
 
 use crate::kvorum::v1;
 use v1::put_request::Expiry as WireExpiry;
-
-/// The longest time to live, in milliseconds: about a hundred years.
-pub const MAX_TTL_MS: u64 = 3_155_760_000_000;
 
 /// The consistency a request names; nothing when it leaves the choice to the keyspace.
 ///
@@ -57,18 +52,6 @@ pub fn wire_version(version: Option<Version>) -> String {
     version.map(|version| version.to_string()).unwrap_or_default()
 }
 
-/// A time to live in milliseconds.
-///
-/// # Errors
-/// [`Error::Invalid`] outside of 1..=[`MAX_TTL_MS`].
-pub fn ttl(ms: u64) -> Result<Expiry, Error> {
-    if (1..=MAX_TTL_MS).contains(&ms) {
-        Ok(Expiry::After(Duration::from_millis(ms)))
-    } else {
-        Err(Error::invalid(format!("ttl_ms is {ms}; it lies between 1 and {MAX_TTL_MS}")))
-    }
-}
-
 /// What a read needs, from the flag of the request.
 #[must_use]
 pub const fn want(header_only: bool) -> Want {
@@ -87,7 +70,7 @@ impl TryFrom<&mut v1::PutRequest> for Op {
     fn try_from(request: &mut v1::PutRequest) -> Result<Op, Error> {
         let expiry = match request.expiry {
             None => Expiry::Never,
-            Some(WireExpiry::TtlMs(ms)) => ttl(ms)?,
+            Some(WireExpiry::TtlMs(ms)) => Expiry::After(limits::check_ttl(ms)?),
             Some(WireExpiry::ExpiresAtMs(0)) => {
                 return Err(Error::invalid("expires_at_ms is 0; leave it out for never"));
             }

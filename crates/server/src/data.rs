@@ -28,6 +28,9 @@ pub const DEFAULT_KEYSPACE: &str = "default";
 /// How many counts of partitions are asked for at once.
 const COUNTS_AT_ONCE: usize = 256;
 
+/// After how long without an answer the node's loop counts as stuck.
+const STUCK: Duration = Duration::from_secs(5);
+
 /// An operation as a client words it: the keyspace by name, the deadline as a duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -86,6 +89,12 @@ impl Data {
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         self.backend.status()
+    }
+
+    /// The wall clock, in milliseconds since 1970.
+    #[must_use]
+    pub fn wall_ms(&self) -> u64 {
+        self.backend.now().wall_ms
     }
 
     /// The longest value, in bytes.
@@ -171,6 +180,22 @@ impl Data {
         let name = if name.is_empty() { DEFAULT_KEYSPACE } else { name };
         let found = layout.keyspace_named(name).map(|keyspace| keyspace.id);
         found.map(|id| (layout, id)).ok_or_else(|| Error::NoKeyspace(name.to_owned()))
+    }
+
+    /// Whether the node's loop turns: whether it answers a small question, however it does.
+    pub async fn turns(&self) -> bool {
+        // Before there is a layout there is nothing to ask about, and the node is starting.
+        let Ok((layout, keyspace)) = self.keyspace(DEFAULT_KEYSPACE) else { return true };
+        let Some(partition) = layout.partitions(keyspace).next() else { return true };
+        let request = Request {
+            identity: Identity::ANONYMOUS,
+            keyspace,
+            op: Op::Count { partition },
+            consistency: None,
+            min_version: None,
+            deadline: self.backend.now().mono + limits::DEFAULT_DEADLINE,
+        };
+        tokio::time::timeout(STUCK, self.backend.run(request)).await.is_ok()
     }
 
     /// This node, as it tells others about itself.

@@ -94,8 +94,8 @@ impl Grpc {
             .add_service(key_value.max_decoding_message_size(longest))
             .add_service(kv_store.max_decoding_message_size(longest))
             .add_service(ReplicatorServer::new(compat::ReplicatorService))
-            .add_service(reflection()?.build_v1().map_err(broken)?)
-            .add_service(reflection()?.build_v1alpha().map_err(broken)?)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
             .add_service(health_service);
         let router = measure::measured(routes.into_axum_router())?;
         Ok(Grpc { router, health })
@@ -126,7 +126,7 @@ impl Grpc {
     }
 }
 
-fn reflection() -> Result<tonic_reflection::server::Builder<'static>, GrpcError> {
+fn reflection() -> tonic_reflection::server::Builder<'static> {
     let mut builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(kvorum_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -136,11 +136,13 @@ fn reflection() -> Result<tonic_reflection::server::Builder<'static>, GrpcError>
     for service in LISTED {
         builder = builder.with_service_name(service);
     }
-    Ok(builder)
+    builder
 }
 
-fn broken(error: tonic_reflection::server::Error) -> GrpcError {
-    GrpcError::Descriptors(error.to_string())
+impl From<tonic_reflection::server::Error> for GrpcError {
+    fn from(error: tonic_reflection::server::Error) -> GrpcError {
+        GrpcError::Descriptors(error.to_string())
+    }
 }
 
 #[cfg(test)]

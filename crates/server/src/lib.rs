@@ -6,5 +6,6 @@ mod backend;
 pub mod config;
 mod data;
 mod grpc;
-
+mod http;
 pub mod resp;
+mod telemetry;

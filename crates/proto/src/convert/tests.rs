@@ -1,5 +1,7 @@
 //! Tests of the conversions.
 
+use std::time::Duration;
+
 use super::*;
 use kvorum_core::{Header, Hlc, Writer};
 

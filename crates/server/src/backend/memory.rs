@@ -1,6 +1,7 @@
 //! A backend in memory: a cluster of three as one node sees it, with one copy of the data.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ pub struct Memory {
     rows: Mutex<(Rows, HybridClock)>,
     seen: Mutex<Vec<Request>>,
     failure: Mutex<Option<Error>>,
+    hung: AtomicBool,
     status: Mutex<Status>,
     layout: Arc<Layout>,
 }
@@ -39,6 +41,7 @@ impl Memory {
             rows: Mutex::new((Rows::new(), HybridClock::new(writer, Default::default()))),
             seen: Mutex::default(),
             failure: Mutex::default(),
+            hung: AtomicBool::new(false),
             status: Mutex::new(status(&ids)),
             layout: Arc::new(layout(ids)),
         })
@@ -47,6 +50,11 @@ impl Memory {
     /// Makes every request fail from now on.
     pub fn fail_with(&self, error: Error) {
         *lock(&self.failure) = Some(error);
+    }
+
+    /// Makes every request wait for ever from now on.
+    pub fn hang(&self) {
+        self.hung.store(true, Ordering::Relaxed);
     }
 
     /// Changes what the node says of itself.
@@ -147,7 +155,12 @@ impl NodeView for Memory {
 
 impl Backend for Memory {
     fn run(&self, request: Request) -> Pending<'_, Outcome<Reply>> {
-        Box::pin(async move { self.answer(request) })
+        Box::pin(async move {
+            if self.hung.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            self.answer(request)
+        })
     }
 
     fn run_all(&self, requests: Vec<Request>) -> Pending<'_, Vec<Outcome<Reply>>> {

@@ -140,7 +140,7 @@ pub fn bytes(text: &str, least: u64, most: u64) -> Parsed<u64> {
 /// A number of bytes in the largest unit that keeps it whole.
 pub fn in_units(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let whole = units.iter().find(|(shift, _)| bytes > 0 && bytes % (1 << shift) == 0);
+    let whole = units.iter().find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
     match whole {
         Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
         None => bytes.to_string(),

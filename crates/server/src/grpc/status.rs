@@ -32,6 +32,7 @@ pub const fn code(error: &Error) -> Code {
 
 /// The status of an error, with its stable code and whether it was executed.
 #[must_use]
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 pub fn refuse(error: Error) -> Status {
     let executed = match error.executed() {
         Executed::No => "no",

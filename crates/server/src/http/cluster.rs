@@ -1,0 +1,103 @@
+//! What the node knows of its cluster: `/v1/nodes`, `/v1/keyspaces`, `/v1/layout`, `/v1/route`.
+
+use axum::Json;
+use axum::extract::State;
+use kvorum_core::{Error, Keyspace, Layout, NodeId};
+use kvorum_node::NodeStatus;
+use serde_json::{Value, json};
+
+use super::api::{Api, Doc, Verb};
+use super::app::App;
+use super::problem::Problem;
+use super::uri::Query;
+
+pub fn routes(api: Api) -> Api {
+    let json = "application/json";
+    let nodes =
+        Doc::new("The nodes of the cluster, as this node sees them.").answers(json, "Nodes");
+    let keyspaces = Doc::new("The keyspaces and their defaults.").answers(json, "Keyspaces");
+    let layout = Doc::new("Which nodes hold which slots.")
+        .query("keyspace", "default when absent.")
+        .answers(json, "Layout");
+    let route = Doc::new("Which nodes hold a key.")
+        .query("keyspace", "default when absent.")
+        .query("key", "The key.")
+        .answers(json, "Route");
+    api.route(Verb::Get, "/v1/nodes", list_nodes, &nodes)
+        .route(Verb::Get, "/v1/keyspaces", list_keyspaces, &keyspaces)
+        .route(Verb::Get, "/v1/layout", show_layout, &layout)
+        .route(Verb::Get, "/v1/route", find_route, &route)
+        .route(Verb::Get, "/openapi.json", document, &Doc::new("This document."))
+}
+
+async fn list_nodes(State(app): State<App>) -> Json<Value> {
+    let nodes: Vec<Value> = app.data().status().nodes.iter().map(node).collect();
+    Json(json!({ "nodes": nodes }))
+}
+
+async fn list_keyspaces(State(app): State<App>) -> Result<Json<Value>, Problem> {
+    let layout = app.data().layout()?;
+    let keyspaces: Vec<Value> =
+        layout.keyspaces().iter().map(|one| keyspace(&layout, one)).collect();
+    Ok(Json(json!({ "keyspaces": keyspaces })))
+}
+
+async fn show_layout(State(app): State<App>, query: Query) -> Result<Json<Value>, Problem> {
+    query.only(&["keyspace"])?;
+    let name = query.text("keyspace")?.unwrap_or_default();
+    let (layout, id) = app.data().keyspace(&name)?;
+    let partitions = layout.partitions(id).filter_map(|partition| {
+        let slots = layout.slots(partition)?;
+        let replicas = layout.replicas(partition).iter().copied();
+        Some(json!({
+            "first_slot": slots.start().get(),
+            "last_slot": slots.end().get(),
+            "replicas": replicas.map(NodeId::get).collect::<Vec<_>>(),
+        }))
+    });
+    let partitions: Vec<Value> = partitions.collect();
+    Ok(Json(json!({ "version": layout.version(), "partitions": partitions })))
+}
+
+async fn find_route(State(app): State<App>, query: Query) -> Result<Json<Value>, Problem> {
+    query.only(&["keyspace", "key"])?;
+    let name = query.text("keyspace")?.unwrap_or_default();
+    let key = query.bytes("key").ok_or_else(|| Error::invalid("the parameter key is needed"))?;
+    let route = app.data().route(&name, &key)?;
+    Ok(Json(json!({
+        "slot": route.slot.get(),
+        "partition": route.partition.number,
+        "layout_version": route.layout_version,
+        "replicas": route.replicas.iter().map(node).collect::<Vec<_>>(),
+    })))
+}
+
+async fn document(State(app): State<App>) -> Json<Value> {
+    Json(app.document().clone())
+}
+
+fn node(node: &NodeStatus) -> Value {
+    json!({
+        "id": node.id.get(),
+        "name": node.name,
+        "host": node.advertised.host,
+        "resp_port": node.advertised.resp_port,
+        "grpc_port": node.advertised.grpc_port,
+        "http_port": node.advertised.http_port,
+        "peer_port": node.advertised.peer_port,
+        "up": node.up,
+        "heartbeat": node.heartbeat,
+        "last_seen_s": node.last_seen_s,
+    })
+}
+
+fn keyspace(layout: &Layout, keyspace: &Keyspace) -> Value {
+    json!({
+        "id": keyspace.id.0,
+        "name": keyspace.name,
+        "mode": keyspace.mode.to_string(),
+        "read_consistency": keyspace.read.to_string(),
+        "write_consistency": keyspace.write.to_string(),
+        "partitions": layout.partitions(keyspace.id).count(),
+    })
+}

@@ -1,0 +1,53 @@
+//! The workers of Cloud-Distributed-DB: `/kv/{key}`, values with a version of the client's own.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::super::api::{Api, Doc, Verb};
+use super::super::app::{App, Caller};
+use super::super::payload::Payload;
+use super::super::uri::Path;
+use super::refusal::Detailed;
+use super::{get_text, put_text};
+
+/// The version of a value whose writer names none.
+const FIRST_VERSION: u32 = 1;
+
+pub fn routes(api: Api) -> Api {
+    let put = Doc::new("Store a text with a version of one's own (Cloud-Distributed-DB).")
+        .takes("application/json", "Object");
+    let get = Doc::new("Read a text and its version (Cloud-Distributed-DB).");
+    api.route(Verb::Put, "/kv/{key}", store, &put).route(Verb::Get, "/kv/{key}", read, &get)
+}
+
+async fn store(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    path: Path,
+    payload: Payload,
+) -> Result<Json<Value>, Detailed> {
+    let mut body: Value = payload.json().await?;
+    let version = match body.get("version") {
+        None => Some(FIRST_VERSION),
+        Some(version) => version.as_u64().and_then(|version| u32::try_from(version).ok()),
+    };
+    let wrong = || Detailed::unprocessable("version must be an integer from 0 to 4294967295");
+    let version = version.ok_or_else(wrong)?;
+    let Some(Value::String(value)) = body.get_mut("value").map(Value::take) else {
+        return Err(Detailed::unprocessable("value must be a string"));
+    };
+    put_text(&app, &identity, path.bytes("key"), value, version).await?;
+    Ok(Json(json!({ "ok": true })))
+}
+
+async fn read(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    path: Path,
+) -> Result<Json<Value>, Detailed> {
+    let key = path.text("key")?;
+    let found = get_text(&app, &identity, path.bytes("key")).await?;
+    let (item, value) = found.ok_or_else(|| Detailed::not_found("not found"))?;
+    Ok(Json(json!({ "key": key, "value": value, "version": item.header.tag })))
+}

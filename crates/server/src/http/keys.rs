@@ -1,0 +1,213 @@
+//! `/v1/keyspaces/{ks}/keys/{key}`.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use kvorum_core::{Consistency, Error, Expiry, Item, Op, Outcome, Version, Want, limits};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::api::{Api, Doc, Verb};
+use super::app::{App, Caller};
+use super::payload::Payload;
+use super::problem::Problem;
+use super::text;
+use super::uri::{Path, Query};
+use crate::data::{Call, Lookup, Written};
+
+const KEY: &str = "/v1/keyspaces/{ks}/keys/{key}";
+const OCTETS: &str = "application/octet-stream";
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+
+pub fn routes(api: Api) -> Api {
+    let get = run_headers(Doc::new("Read a key: JSON, or raw bytes where Accept asks for them."))
+        .header("X-Kvorum-Min-Version", "An answer older than this version is not accepted.")
+        .answers(JSON, "Item");
+    let put = run_headers(Doc::new("Store a value: a JSON document, or raw bytes."))
+        .query("ttl_ms", "After how many milliseconds the value stops being visible.")
+        .header("If-Match", "Compare and set; needs a strong keyspace.")
+        .takes(JSON, "Value")
+        .takes(OCTETS, "Bytes")
+        .answers(JSON, "Written");
+    let delete = run_headers(Doc::new("Delete a key.")).answers(JSON, "Written");
+    api.route(Verb::Get, KEY, read, &get).route(Verb::Put, KEY, store, &put).route(
+        Verb::Delete,
+        KEY,
+        remove,
+        &delete,
+    )
+}
+
+/// Documents the headers of [`How`].
+pub fn run_headers(doc: Doc) -> Doc {
+    doc.header("X-Kvorum-Consistency", "one, quorum or all; the keyspace's default when absent.")
+        .header("X-Kvorum-Timeout-Ms", "How long to wait, up to 30000; 2000 when absent.")
+}
+
+/// How a request wants to be run, by its headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct How {
+    /// How many replicas must take part.
+    pub consistency: Option<Consistency>,
+    /// The oldest version that is good enough.
+    pub min_version: Option<Version>,
+    /// How long to wait.
+    pub timeout: Option<Duration>,
+}
+
+impl How {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] that names the header.
+    pub fn of(headers: &HeaderMap) -> Outcome<How> {
+        let milliseconds = |text: &str| text.parse().map(Duration::from_millis);
+        Ok(How {
+            consistency: header(headers, "X-Kvorum-Consistency", str::parse)?,
+            min_version: header(headers, "X-Kvorum-Min-Version", str::parse)?,
+            timeout: header(headers, "X-Kvorum-Timeout-Ms", milliseconds)?,
+        })
+    }
+
+    /// The call that runs `op` this way.
+    pub fn call(&self, keyspace: String, op: Op) -> Call {
+        let min_version = self.min_version.filter(|_| !op.is_write());
+        let How { consistency, timeout, .. } = *self;
+        Call { keyspace, op, consistency, min_version, timeout }
+    }
+}
+
+fn header<T, E: std::fmt::Display>(
+    headers: &HeaderMap,
+    name: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Outcome<Option<T>> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Error::invalid(format!("{name} is not text")))?;
+    let wrong = |error| Error::invalid(format!("{name} is {text:?}: {error}"));
+    parse(text.trim()).map(Some).map_err(wrong)
+}
+
+async fn read(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    path: Path,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let op = Op::Get { key: path.bytes("key"), want: Want::Value };
+    let call = How::of(&headers)?.call(path.text("ks")?, op);
+    match app.data().run(&identity, call).await?.try_into()? {
+        Lookup::Missing(version) => Err(Problem::no_value(version)),
+        Lookup::Found(item) => Ok(found(item, &headers)),
+    }
+}
+
+fn found(item: Item, headers: &HeaderMap) -> Response {
+    let etag = etag(item.header.version);
+    if headers.get(IF_NONE_MATCH) == Some(&etag) {
+        return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
+    }
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains(OCTETS) {
+        let raw = HeaderValue::from_static(OCTETS);
+        return ([(ETAG, etag), (CONTENT_TYPE, raw)], item.value).into_response();
+    }
+    ([(ETAG, etag)], Json(text::item(&item, true))).into_response()
+}
+
+async fn store(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    path: Path,
+    query: Query,
+    headers: HeaderMap,
+    payload: Payload,
+) -> Result<Response, Problem> {
+    query.only(&["ttl_ms"])?;
+    let keyspace = path.text("ks")?;
+    unconditional(&app, &keyspace, &headers)?;
+    let how = How::of(&headers)?;
+    let expiry = expiry(query.number("ttl_ms")?)?;
+    let value = value_of(payload).await?;
+    let op = Op::Put { key: path.bytes("key"), value, expiry, tag: 0 };
+    let written = app.data().run(&identity, how.call(keyspace, op)).await?.try_into()?;
+    Ok(done(written))
+}
+
+async fn remove(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    path: Path,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let keyspace = path.text("ks")?;
+    unconditional(&app, &keyspace, &headers)?;
+    let op = Op::Delete { key: path.bytes("key") };
+    let call = How::of(&headers)?.call(keyspace, op);
+    let written = app.data().run(&identity, call).await?.try_into()?;
+    Ok(done(written))
+}
+
+/// Refuses the conditions of a write, which only strong keyspaces can keep.
+fn unconditional(app: &App, keyspace: &str, headers: &HeaderMap) -> Outcome<()> {
+    for (name, what) in [(IF_MATCH, "If-Match"), (IF_NONE_MATCH, "If-None-Match")] {
+        if headers.contains_key(name) {
+            app.data().keyspace(keyspace)?;
+            return Err(Error::NotStrong(what));
+        }
+    }
+    Ok(())
+}
+
+/// When a value with a time to live stops being visible.
+///
+/// # Errors
+/// [`Error::Invalid`] outside of the limits.
+pub fn expiry(ttl_ms: Option<u64>) -> Outcome<Expiry> {
+    ttl_ms.map_or(Ok(Expiry::Never), |ms| limits::check_ttl(ms).map(Expiry::After))
+}
+
+/// The document around a value.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    value: Option<String>,
+    value_base64: Option<String>,
+}
+
+async fn value_of(payload: Payload) -> Result<Bytes, Problem> {
+    match payload.media_type() {
+        Some(JSON) => {
+            let Document { value, value_base64 } = payload.json().await?;
+            Ok(text::bytes("value", value, value_base64)?)
+        }
+        // curl -d says so without being asked; whether it is a document or a value is a guess.
+        Some(FORM) => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "INVALID",
+            format!("the body is said to be a form; name {OCTETS} or {JSON} as Content-Type"),
+        )),
+        _ => payload.value().await,
+    }
+}
+
+fn done(written: Written) -> Response {
+    let Written { version, acked, was_live } = written;
+    let body = json!({ "version": version.to_string(), "acked": acked, "was_live": was_live });
+    ([(ETAG, etag(version))], Json(body)).into_response()
+}
+
+/// A version as an entity tag; hexadecimal digits and a dash are always a valid header.
+fn etag(version: Version) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}

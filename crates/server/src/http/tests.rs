@@ -1,0 +1,382 @@
+//! Tests of the front end, request by request.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::backend::memory::{Memory, WALL_MS, every_error};
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use bytes::Bytes;
+use kvorum_core::{Consistency, Executed, Mono};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+const KEY: &str = "/v1/keyspaces/default/keys/k";
+
+/// A front end over a memory.
+pub struct Page {
+    pub memory: Arc<Memory>,
+    router: Router,
+}
+
+/// What came back.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{:?}", self.body))
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Page {
+    pub fn new() -> Page {
+        let memory = Memory::new();
+        let data = Data::new(Arc::clone(&memory) as Arc<_>, "default");
+        let metrics = Metrics::of_process().unwrap();
+        Page { memory, router: Http::new(data, Authenticator, metrics).router }
+    }
+
+    pub async fn send(
+        &self,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(body.into()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Answer { status, headers, body }
+    }
+
+    pub async fn get(&self, uri: &str) -> Answer {
+        self.send("GET", uri, &[], Body::empty()).await
+    }
+
+    pub async fn json(&self, method: &str, uri: &str, body: &Value) -> Answer {
+        self.send(method, uri, &[("Content-Type", "application/json")], body.to_string()).await
+    }
+}
+
+#[tokio::test]
+async fn a_value_goes_in_raw_and_comes_out_as_json_or_raw() {
+    let page = Page::new();
+    let octets = [("Content-Type", "application/octet-stream")];
+    let put = page.send("PUT", &format!("{KEY}?ttl_ms=9000"), &octets, "hello").await;
+    assert_eq!(put.status, StatusCode::OK);
+    assert_eq!((&put.json()["acked"], &put.json()["was_live"]), (&json!(2), &json!(false)));
+    let version = put.json()["version"].as_str().unwrap().to_owned();
+    assert_eq!(put.header("etag"), format!("\"{version}\""));
+    let got = page.get(KEY).await;
+    let expected = json!({
+        "key": "k", "value": "hello", "version": version, "value_length": 5,
+        "expires_at_ms": WALL_MS + 9000,
+    });
+    assert_eq!(got.json(), expected);
+    let raw = [("Accept", "application/octet-stream")];
+    let got = page.send("GET", KEY, &raw, Body::empty()).await;
+    assert_eq!((&got.body[..], got.header("content-type")), (&b"hello"[..], octets[0].1));
+    let etag = got.header("etag").to_owned();
+    let again = page.send("GET", KEY, &[("If-None-Match", &etag)], Body::empty()).await;
+    assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn keys_and_values_may_be_any_bytes() {
+    let page = Page::new();
+    let uri = "/v1/keyspaces/default/keys/%00%ff%2F";
+    let raw = [("Content-Type", "application/octet-stream")];
+    page.send("PUT", uri, &raw, &b"\xfe\x00"[..]).await;
+    let got = page.get(uri).await.json();
+    assert_eq!((&got["key_base64"], &got["value_base64"]), (&json!("AP8v"), &json!("/gA=")));
+    let put = page.json("PUT", uri, &json!({ "value_base64": "AAH/" })).await;
+    assert_eq!(put.status, StatusCode::OK);
+    assert_eq!(page.get(uri).await.json()["value_base64"], "AAH/");
+}
+
+#[tokio::test]
+async fn a_deleted_key_is_a_problem_that_shows_the_version_of_its_deletion() {
+    let page = Page::new();
+    page.json("PUT", KEY, &json!({ "value": "v" })).await;
+    let gone = page.send("DELETE", KEY, &[], Body::empty()).await.json();
+    assert_eq!(gone["was_live"], true);
+    let missing = page.get(KEY).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+    assert_eq!(missing.header("content-type"), "application/problem+json");
+    assert_eq!(missing.json()["code"], "NOTFOUND");
+    assert_eq!(missing.json()["version"], gone["version"]);
+}
+
+#[tokio::test]
+async fn headers_say_how_a_request_is_run() {
+    let page = Page::new();
+    let version = "0000000000000001-00000002";
+    let headers = [
+        ("X-Kvorum-Consistency", "ALL"),
+        ("X-Kvorum-Min-Version", version),
+        ("X-Kvorum-Timeout-Ms", "250"),
+    ];
+    page.send("GET", KEY, &headers, Body::empty()).await;
+    let seen = page.memory.seen().pop().unwrap();
+    assert_eq!(seen.consistency, Some(Consistency::All));
+    assert_eq!(seen.min_version, Some(version.parse().unwrap()));
+    assert_eq!(seen.deadline, Mono(1_250_000));
+    for (name, text) in [
+        ("X-Kvorum-Consistency", "some"),
+        ("X-Kvorum-Min-Version", "1"),
+        ("X-Kvorum-Timeout-Ms", "-1"),
+        ("X-Kvorum-Timeout-Ms", "40000"),
+    ] {
+        let refused = page.send("GET", KEY, &[(name, text)], Body::empty()).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{name}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn conditions_transactions_and_watches_need_a_strong_keyspace() {
+    let page = Page::new();
+    let ks = "/v1/keyspaces/default";
+    let if_match = page.send("PUT", KEY, &[("If-Match", "\"x\"")], "v").await;
+    let if_none = page.send("DELETE", KEY, &[("If-None-Match", "*")], Body::empty()).await;
+    let txn = page.json("POST", &format!("{ks}/txn"), &json!({})).await;
+    let watch = page.get(&format!("{ks}/watch")).await;
+    for answer in [if_match, if_none, txn, watch] {
+        assert_eq!(answer.status, StatusCode::CONFLICT);
+        assert_eq!(answer.json()["code"], "NOTSTRONG");
+    }
+    let lost = page.get("/v1/keyspaces/none/watch").await;
+    assert_eq!((lost.status, &lost.json()["code"]), (StatusCode::NOT_FOUND, &json!("NOKEYSPACE")));
+}
+
+#[tokio::test]
+async fn bodies_that_are_wrong_are_refused_with_the_reason_and_store_nothing() {
+    let page = Page::new();
+    let json_type = ("Content-Type", "application/json; charset=utf-8");
+    let deep = "[".repeat(100_000);
+    for (headers, body, status, text) in [
+        (json_type, &b"{\"value\":"[..], 400, "EOF while parsing"),
+        (json_type, b"{\"value\":5}", 400, "expected a string"),
+        (json_type, b"{\"value\":\"a\",\"x\":1}", 400, "unknown field `x`"),
+        (json_type, b"{}", 400, "exactly one of value and value_base64"),
+        (json_type, b"{\"value_base64\":\"!\"}", 400, "not base64"),
+        (json_type, b"{\"value\":\"\xff\"}", 400, "not UTF-8 (byte 10)"),
+        (json_type, deep.as_bytes(), 400, "the JSON expected"),
+        (("Content-Type", "application/x-www-form-urlencoded"), b"a=b", 415, "octet-stream"),
+    ] {
+        let answer = page.send("PUT", KEY, &[headers], body.to_vec()).await;
+        let document = answer.json();
+        assert_eq!(answer.status.as_u16(), status, "{document}");
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains(text), "{detail}");
+        assert_eq!(document["executed"], "no");
+    }
+    assert!(page.memory.seen().is_empty());
+}
+
+#[tokio::test]
+async fn long_bodies_are_refused_before_and_while_they_are_read() {
+    let page = Page::new();
+    let long = vec![0; (1 << 20) + 1];
+    let announced = page.send("PUT", KEY, &[("Content-Length", "1048577")], long.clone()).await;
+    let chunks = long.chunks(1 << 16).map(|chunk| Ok::<_, io::Error>(chunk.to_vec()));
+    let chunks: Vec<_> = chunks.collect();
+    let streamed = Body::from_stream(tokio_stream::iter(chunks));
+    let streamed = page.send("PUT", KEY, &[], streamed).await;
+    for answer in [announced, streamed] {
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(answer.json()["detail"].as_str().unwrap().contains("1048576"), "{}", answer.json());
+    }
+    assert!(page.memory.seen().is_empty());
+    let long_key = format!("/v1/keyspaces/default/keys/{}", "k".repeat(4097));
+    let answer = page.get(&long_key).await;
+    assert_eq!(answer.json()["detail"], "key is 4097 bytes long; the limit is 4096");
+}
+
+#[tokio::test]
+async fn wrong_parameters_paths_and_methods_are_named() {
+    let page = Page::new();
+    for (method, uri, status, text) in [
+        ("GET", "/nothing", 404, "/nothing"),
+        ("GET", "/v1/keyspaces/default/keys/", 404, "/keys/"),
+        ("PATCH", KEY, 405, "PATCH"),
+        ("POST", "/metrics", 405, "POST"),
+        ("PUT", "/v1/keyspaces/default/keys/k?ttl=5", 400, "\"ttl\""),
+        ("PUT", "/v1/keyspaces/default/keys/k?ttl_ms=0", 400, "ttl_ms is 0"),
+        ("PUT", "/v1/keyspaces/default/keys/k?ttl_ms=x", 400, "not a whole number"),
+        ("GET", "/v1/keyspaces/default/keys/%zz", 400, "hexadecimal"),
+        ("GET", "/v1/keyspaces/%ff/keys/k", 400, "ks is not UTF-8"),
+        ("GET", "/v1/keyspaces/none/keys/k", 404, "no keyspace \"none\""),
+        ("GET", "/v1/keyspaces/default/keys?limit=0", 400, "between 1 and 1000"),
+        ("GET", "/v1/keyspaces/default/keys?cursor=x", 400, "not one that a scan returned"),
+        ("GET", "/v1/route", 400, "key is needed"),
+    ] {
+        let answer = page.send(method, uri, &[], "v").await;
+        let document = answer.json();
+        assert_eq!(answer.status.as_u16(), status, "{method} {uri}: {document}");
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.contains(text), "{method} {uri}: {detail}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+    }
+    let wrong = page.send("PATCH", KEY, &[], Body::empty()).await;
+    assert!(wrong.header("allow").contains("DELETE"), "{:?}", wrong.headers);
+}
+
+#[tokio::test]
+async fn keys_are_listed_page_by_page() {
+    let page = Page::new();
+    for n in 0..25 {
+        let uri = format!("/v1/keyspaces/default/keys/a{n}");
+        page.json("PUT", &uri, &json!({ "value": "v" })).await;
+    }
+    page.json("PUT", KEY, &json!({ "value": "v" })).await;
+    let mut keys = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let list = "/v1/keyspaces/default/keys?prefix=a&limit=10&values=true&cursor=";
+        let listed = page.get(&format!("{list}{cursor}")).await.json();
+        let items = listed["keys"].as_array().unwrap();
+        assert!(items.len() <= 10 && items.iter().all(|item| item["value"] == "v"));
+        keys.extend(items.iter().map(|item| item["key"].as_str().unwrap().to_owned()));
+        let Some(next) = listed["cursor"].as_str() else { break };
+        next.clone_into(&mut cursor);
+    }
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 25);
+}
+
+#[tokio::test]
+async fn a_batch_answers_each_operation() {
+    let page = Page::new();
+    let body = json!({ "operations": [
+        { "op": "put", "key": "a", "value": "1", "ttl_ms": 1000 },
+        { "op": "get", "key": "a" },
+        { "op": "get", "key": "none" },
+        { "op": "get", "key": "a", "value": "1" },
+        { "op": "delete", "key_base64": "YQ==" },
+    ]});
+    let results = page.json("POST", "/v1/keyspaces/default/batch", &body).await.json();
+    let results = results["results"].as_array().unwrap();
+    assert_eq!(results[0]["acked"], 2);
+    assert_eq!(results[1]["value"], "1");
+    assert_eq!(results[2]["found"], false);
+    assert_eq!(results[3]["error"]["code"], "INVALID");
+    assert_eq!(results[4]["was_live"], true);
+    let wrong = json!({ "operations": [{ "op": "incr", "key": "a" }] });
+    let wrong = page.json("POST", "/v1/keyspaces/default/batch", &wrong).await;
+    assert!(wrong.json()["detail"].as_str().unwrap().contains("incr"), "{}", wrong.json());
+}
+
+#[tokio::test]
+async fn every_error_reaches_the_client_with_its_code_and_outcome() {
+    let page = Page::new();
+    for error in every_error() {
+        page.memory.fail_with(error.clone());
+        let answer = page.get(KEY).await;
+        assert_eq!(answer.status, problem::status(&error), "{error}");
+        assert_eq!(answer.json()["code"], error.code());
+        assert_eq!(answer.json()["executed"], error.executed().to_string());
+    }
+    page.memory.fail_with(kvorum_core::Error::Overloaded { what: "it", executed: Executed::No });
+    assert_eq!(page.get(KEY).await.header("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn the_cluster_is_described() {
+    let page = Page::new();
+    let nodes = page.get("/v1/nodes").await.json();
+    assert_eq!(nodes["nodes"][1]["grpc_port"], 50052);
+    let keyspaces = page.get("/v1/keyspaces").await.json();
+    assert_eq!(keyspaces["keyspaces"][1]["name"], "eventual");
+    let layout = page.get("/v1/layout?keyspace=eventual").await.json();
+    assert_eq!(layout["partitions"].as_array().unwrap().len(), 64);
+    let route = page.get("/v1/route?key=foo").await.json();
+    assert_eq!((&route["slot"], &route["replicas"][0]["name"]), (&json!(12182), &json!("node-1")));
+}
+
+#[tokio::test]
+async fn health_tells_what_the_node_says() {
+    let page = Page::new();
+    for path in ["/healthz", "/livez", "/readyz"] {
+        let answer = page.get(path).await;
+        assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!({ "status": "ok" })));
+    }
+    page.memory.change_status(|status| {
+        status.serving = kvorum_node::Serving::No("waiting for its peers".to_owned());
+    });
+    let ready = page.get("/readyz").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(ready.json()["detail"].as_str().unwrap().contains("waiting for its peers"));
+    assert_eq!(page.get("/livez").await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_answers_nothing_is_not_alive() {
+    let page = Page::new();
+    page.memory.hang();
+    assert_eq!(page.get("/livez").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn requests_are_counted_under_their_routes_and_never_under_keys() {
+    let page = Page::new();
+    page.get("/v1/keyspaces/default/keys/secret-key").await;
+    page.send("BREW", "/v1/nodes", &[], Body::empty()).await;
+    let metrics = page.get("/metrics").await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    let counted = "method=\"GET\",path=\"/v1/keyspaces/{ks}/keys/{key}\"";
+    assert!(text.contains(counted), "{text}");
+    assert!(text.contains("method=\"other\""), "{text}");
+    assert!(!text.contains("secret-key"));
+    assert!(text.contains("kvorum_http_seconds_bucket"));
+}
+
+#[tokio::test]
+async fn the_document_describes_every_route_and_all_it_refers_to_exists() {
+    let page = Page::new();
+    let document = page.get("/openapi.json").await.json();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let mut references = Vec::new();
+    collect_references(&document, &mut references);
+    assert!(references.len() > 50);
+    for reference in references {
+        let name = reference.strip_prefix("#/components/schemas/").unwrap();
+        assert!(schemas.contains_key(name), "{name}");
+    }
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let uri = path.replace("{ks}", "default").replace("{key}", "k");
+        for method in methods.as_object().unwrap().keys() {
+            let answer = page.send(&method.to_uppercase(), &uri, &[], Body::empty()).await;
+            let code = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+            assert!(code["code"] != "NOPATH" && code["code"] != "NOMETHOD", "{method} {uri}");
+        }
+    }
+}
+
+fn collect_references(value: &Value, references: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str() {
+                    Some(target) if name == "$ref" => references.push(target.to_owned()),
+                    _ => collect_references(value, references),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_references(item, references)),
+        _ => {}
+    }
+}
