@@ -18,7 +18,6 @@ use kvorum_node::{NodeStatus, Status};
 use crate::backend::Backend;
 
 pub use answer::{Lookup, Written};
-pub use batch::MAX_BATCH;
 pub use cursor::{decode_cursor, encode_cursor};
 pub use scan::{Scan, ScanPage};
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::batch::MAX_BATCH;
 use super::*;
 use crate::backend::memory::Memory;
 use kvorum_core::{Expiry, Want};
