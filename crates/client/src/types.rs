@@ -1,0 +1,193 @@
+//! What requests take and give.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kvorum_core::Version;
+
+use kvorum_proto::kvorum::v1;
+
+use crate::Error;
+
+/// A value that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The key.
+    pub key: Bytes,
+    /// The value; empty when only its header was asked for.
+    pub value: Bytes,
+    /// The length of the value in bytes.
+    pub value_len: u32,
+    /// Its version.
+    pub version: Version,
+    /// When it stops being visible, in milliseconds since 1970; never when absent.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// A write that was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The version under which it took effect.
+    pub version: Version,
+    /// How many replicas had it on disk when the answer was made.
+    pub acked: u32,
+    /// Whether the key had a value before, as far as those replicas knew.
+    pub was_live: bool,
+}
+
+/// How a value is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// After this time it is no longer visible; never when absent.
+    pub ttl: Option<Duration>,
+}
+
+/// One operation of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Read a key.
+    Get {
+        /// The key.
+        key: Bytes,
+    },
+    /// Store a value.
+    Put {
+        /// The key.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+        /// How.
+        options: PutOptions,
+    },
+    /// Delete a key.
+    Delete {
+        /// The key.
+        key: Bytes,
+    },
+}
+
+/// What an operation of a batch gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperationResult {
+    /// To [`Operation::Get`].
+    Got(Option<Found>),
+    /// To [`Operation::Put`] and [`Operation::Delete`].
+    Written(Written),
+}
+
+/// A node as the cluster sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Its id.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Redis protocol, `host:port`.
+    pub resp: String,
+    /// gRPC, `host:port`.
+    pub grpc: String,
+    /// HTTP, `host:port`.
+    pub http: String,
+    /// Whether the node that was asked is connected to it.
+    pub up: bool,
+    /// When it was last heard of, in seconds since 1970.
+    pub last_seen_s: u64,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its id.
+    pub id: u32,
+    /// Whether it takes requests.
+    pub serving: bool,
+    /// What it waits for, or is busy with; empty when there is nothing to say.
+    pub detail: String,
+    /// How many partitions are still copied from other nodes.
+    pub rebuilding_partitions: u32,
+    /// How many replicas each key has.
+    pub replication_factor: u32,
+    /// When its process started, in seconds since 1970.
+    pub started_s: u64,
+    /// Keys on this node: every replica counts.
+    pub keys: u64,
+    /// Disk space used, in bytes.
+    pub disk_bytes: u64,
+    /// Index memory used, in bytes.
+    pub index_bytes: u64,
+    /// Index memory allowed, in bytes.
+    pub index_limit_bytes: u64,
+    /// The version of kvorum it runs.
+    pub build: String,
+}
+
+/// The version in an answer. An answer without one is not an answer of kvorum.
+pub(crate) fn version(text: &str) -> Result<Version, Error> {
+    text.parse().map_err(|_| Error::invalid(format!("the answer names a strange version {text:?}")))
+}
+
+pub(crate) fn found(key: Bytes, answer: v1::GetResponse) -> Result<Option<Found>, Error> {
+    if !answer.found {
+        return Ok(None);
+    }
+    Ok(Some(Found {
+        key,
+        value: answer.value,
+        value_len: answer.value_length,
+        version: version(&answer.version)?,
+        expires_at_ms: expiry(answer.expires_at_ms),
+    }))
+}
+
+pub(crate) fn item(item: v1::Item) -> Result<Found, Error> {
+    Ok(Found {
+        key: item.key,
+        value: item.value,
+        value_len: item.value_length,
+        version: version(&item.version)?,
+        expires_at_ms: expiry(item.expires_at_ms),
+    })
+}
+
+pub(crate) fn put_written(answer: &v1::PutResponse) -> Result<Written, Error> {
+    let version = version(&answer.version)?;
+    Ok(Written { version, acked: answer.acked, was_live: answer.was_live })
+}
+
+pub(crate) fn delete_written(answer: &v1::DeleteResponse) -> Result<Written, Error> {
+    let version = version(&answer.version)?;
+    Ok(Written { version, acked: answer.acked, was_live: answer.was_live })
+}
+
+pub(crate) fn node_info(node: v1::Node) -> NodeInfo {
+    let at = |port: u32| format!("{}:{port}", node.host);
+    NodeInfo {
+        id: node.id,
+        resp: at(node.resp_port),
+        grpc: at(node.grpc_port),
+        http: at(node.http_port),
+        name: node.name,
+        up: node.up,
+        last_seen_s: node.last_seen_s,
+    }
+}
+
+pub(crate) fn node_status(status: v1::StatusResponse) -> NodeStatus {
+    NodeStatus {
+        id: status.node_id,
+        serving: status.serving,
+        detail: status.detail,
+        rebuilding_partitions: status.rebuilding_partitions,
+        replication_factor: status.replication_factor,
+        started_s: status.started_s,
+        keys: status.keys,
+        disk_bytes: status.disk_bytes,
+        index_bytes: status.index_bytes,
+        index_limit_bytes: status.index_limit_bytes,
+        build: status.build,
+    }
+}
+
+const fn expiry(ms: u64) -> Option<u64> {
+    if ms == 0 { None } else { Some(ms) }
+}

@@ -1,0 +1,249 @@
+//! When the client repeats a request and when it must not, against a scripted server.
+
+// Clippy allows these in test functions, but not in what they call.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use kvorum_client::{Client, Error, Executed, Operation, OperationResult, Options, PutOptions};
+use kvorum_proto::kvorum::v1;
+use tokio::net::TcpListener;
+use tonic::codegen::BoxStream;
+use tonic::metadata::MetadataValue;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+use v1::kv_server::{Kv, KvServer};
+
+const VERSION: &str = "0000000000000001-00001001";
+
+/// Answers each request by the next line of its script, and with success when that has ended.
+#[derive(Clone, Default)]
+struct Scripted {
+    script: Arc<Mutex<Vec<Status>>>,
+    asked: Arc<Mutex<u32>>,
+}
+
+impl Scripted {
+    fn next(&self) -> Result<(), Status> {
+        *self.asked.lock().unwrap() += 1;
+        let mut script = self.script.lock().unwrap();
+        if script.is_empty() { Ok(()) } else { Err(script.remove(0)) }
+    }
+
+    fn asked(&self) -> u32 {
+        *self.asked.lock().unwrap()
+    }
+}
+
+#[tonic::async_trait]
+impl Kv for Scripted {
+    type ScanStream = BoxStream<v1::ScanResponse>;
+    type WatchStream = BoxStream<v1::WatchResponse>;
+
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
+        self.next()?;
+        let value = request.into_inner().key;
+        let version = VERSION.to_owned();
+        Ok(Response::new(v1::GetResponse { found: true, value, version, ..Default::default() }))
+    }
+
+    async fn put(&self, _: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+        self.next()?;
+        let version = VERSION.to_owned();
+        Ok(Response::new(v1::PutResponse { version, acked: 2, was_live: false }))
+    }
+
+    async fn delete(
+        &self,
+        _: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn batch(
+        &self,
+        request: Request<v1::BatchRequest>,
+    ) -> Result<Response<v1::BatchResponse>, Status> {
+        use v1::operation::Kind as Asked;
+        use v1::operation_result::Kind as Given;
+        self.next()?;
+        let answer = |operation: v1::Operation| {
+            let version = VERSION.to_owned();
+            let kind = match operation.kind.unwrap() {
+                Asked::Get(_) => Given::Get(v1::GetResponse::default()),
+                Asked::Put(_) => Given::Put(v1::PutResponse { version, acked: 3, was_live: true }),
+                Asked::Delete(_) => Given::Failure(v1::Failure {
+                    code: "TIMEOUT".to_owned(),
+                    executed: "unknown".to_owned(),
+                    message: "1 of the 2 replicas needed answered in time".to_owned(),
+                }),
+            };
+            v1::OperationResult { kind: Some(kind) }
+        };
+        let results = request.into_inner().operations.into_iter().map(answer).collect();
+        Ok(Response::new(v1::BatchResponse { results }))
+    }
+
+    /// Three pages of one item each. A scripted failure comes in the place of the page after the
+    /// first one of a stream.
+    async fn scan(
+        &self,
+        request: Request<v1::ScanRequest>,
+    ) -> Result<Response<Self::ScanStream>, Status> {
+        let first: usize = request.into_inner().cursor.parse().unwrap_or(0);
+        let page = |number: usize| v1::ScanResponse {
+            items: vec![v1::Item {
+                key: format!("k{number}").into(),
+                version: VERSION.to_owned(),
+                ..Default::default()
+            }],
+            cursor: if number == 2 { String::new() } else { (number + 1).to_string() },
+        };
+        let mut pages: Vec<Result<v1::ScanResponse, Status>> =
+            (first..3).map(|number| Ok(page(number))).collect();
+        if let Err(status) = self.next() {
+            pages.truncate(1);
+            pages.push(Err(status));
+        }
+        Ok(Response::new(Box::pin(tokio_stream::iter(pages))))
+    }
+
+    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn watch(
+        &self,
+        _: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+}
+
+/// A server on a port of its own.
+async fn serve(script: Vec<Status>) -> (Scripted, String) {
+    let scripted = Scripted { script: Arc::new(Mutex::new(script)), asked: Arc::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let service = KvServer::new(scripted.clone());
+    tokio::spawn(
+        Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)),
+    );
+    (scripted, address)
+}
+
+/// An address where nobody listens.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+fn failure(code: &'static str, executed: &'static str) -> Status {
+    let mut status = Status::unavailable(code);
+    status.metadata_mut().insert("kvorum-code", MetadataValue::from_static(code));
+    status.metadata_mut().insert("kvorum-executed", MetadataValue::from_static(executed));
+    status
+}
+
+#[tokio::test]
+async fn what_was_not_executed_is_repeated() {
+    let (server, address) =
+        serve(vec![failure("UNAVAILABLE", "no"), failure("OVERLOAD", "no")]).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    assert_eq!(client.put("k", "v").await.unwrap().acked, 2);
+    assert_eq!(server.asked(), 3);
+}
+
+#[tokio::test]
+async fn a_write_of_unknown_outcome_is_never_repeated() {
+    let (server, address) = serve(vec![failure("TIMEOUT", "unknown")]).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    let error = client.put("k", "v").await.unwrap_err();
+    assert_eq!((error.executed(), error.code()), (Executed::Unknown, "TIMEOUT"));
+    assert_eq!(server.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_not_repeated() {
+    let (server, address) = serve(vec![failure("NOKEYSPACE", "no")]).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    assert!(matches!(client.get("k").await, Err(Error::Invalid { .. })));
+    assert_eq!(server.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_reached_is_passed_over_even_for_writes() {
+    let (server, address) = serve(vec![]).await;
+    let client = Client::new(Options::new([nobody().await, address])).unwrap();
+    for _ in 0..4 {
+        client.put("k", "v").await.unwrap();
+    }
+    assert_eq!(server.asked(), 4);
+}
+
+#[tokio::test]
+async fn without_any_endpoint_the_request_is_not_executed_and_ends_before_its_deadline() {
+    let mut options = Options::new([nobody().await]);
+    options.timeout = Duration::from_secs(1);
+    let client = Client::new(options).unwrap();
+    let began = Instant::now();
+    let error = client.put("k", "v").await.unwrap_err();
+    assert_eq!((error.executed(), error.code()), (Executed::No, "UNREACHABLE"));
+    assert!(began.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn the_budget_limits_repetitions() {
+    let refusals = vec![failure("OVERLOAD", "no"); 100];
+    let (server, address) = serve(refusals).await;
+    let mut options = Options::new([address]);
+    options.retries_per_ten = 0;
+    let client = Client::new(options).unwrap();
+    let error = client.get("k").await.unwrap_err();
+    assert_eq!((error.executed(), server.asked()), (Executed::No, 1));
+}
+
+#[tokio::test]
+async fn a_batch_has_a_result_for_each_operation() {
+    let (_, address) = serve(vec![]).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    let operations = [
+        Operation::Get { key: "a".into() },
+        Operation::Put { key: "b".into(), value: "v".into(), options: PutOptions::default() },
+        Operation::Delete { key: "c".into() },
+    ];
+    let results = client.batch(&operations).await.unwrap();
+    assert_eq!(results.first(), Some(&Ok(OperationResult::Got(None))));
+    assert!(matches!(&results[1], Ok(OperationResult::Written(written)) if written.acked == 3));
+    assert!(matches!(&results[2], Err(Error::Unknown { code, .. }) if code == "TIMEOUT"));
+}
+
+#[tokio::test]
+async fn a_scan_goes_on_where_a_broken_stream_ended() {
+    let (server, address) = serve(vec![failure("COORDINATORLOST", "no")]).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    let mut scan = client.scan("k");
+    let mut keys = Vec::new();
+    while let Some(found) = scan.next().await.unwrap() {
+        keys.push(found.key);
+    }
+    assert_eq!(keys, ["k0", "k1", "k2"]);
+    assert_eq!(server.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_scan_returns_no_more_than_its_limit() {
+    let (_, address) = serve(vec![]).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    let mut scan = client.scan("k").limit(2);
+    let mut count = 0;
+    while scan.next().await.unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 2);
+}
