@@ -1,0 +1,222 @@
+//! `kvorum status`: how the cluster is, one sentence per problem.
+
+use clap::Args;
+use kvorum_client::{Client, Error, NodeInfo, NodeStatus};
+use serde_json::json;
+
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Format};
+use crate::target::Target;
+
+/// Options of `kvorum status`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kvorum status
+  kvorum status --endpoint 10.0.0.1:50051 --output json
+
+Exit code 0 if every node is up and serves, 3 otherwise.")]
+pub struct Options {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// A node as it appears in the table.
+struct Row {
+    node: NodeInfo,
+    /// What it says of itself; nothing if it did not answer.
+    status: Option<NodeStatus>,
+}
+
+/// Runs `kvorum status`.
+///
+/// # Errors
+/// If no node answers.
+pub fn run(options: &Options) -> anyhow::Result<Exit> {
+    let (client, runtime) = options.target.connect(None)?;
+    let rows = runtime.block_on(ask_all(&client)).map_err(Failure::from)?;
+    let problems = problems(&rows);
+    match options.target.output {
+        Format::Text => output::line(&text(&rows, &problems))?,
+        Format::Json => output::json(&document(&rows, &problems))?,
+    }
+    Ok(if problems.is_empty() { Exit::Ok } else { Exit::Unavailable })
+}
+
+/// Asks any node who is there, and then each of them how it is.
+async fn ask_all(client: &Client) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for node in client.nodes().await? {
+        let mut options = client.options().clone();
+        options.endpoints = vec![node.grpc.clone()];
+        options.retries_per_ten = 0;
+        let status = match Client::new(options) {
+            Ok(node_client) => node_client.status().await.ok(),
+            Err(_) => None,
+        };
+        rows.push(Row { node, status });
+    }
+    Ok(rows)
+}
+
+/// One sentence per problem.
+fn problems(rows: &[Row]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for Row { node, status } in rows {
+        let id = node.id;
+        match status {
+            None => problems.push(format!("node {id} does not answer at {}", node.grpc)),
+            Some(status) if !status.serving => {
+                problems.push(format!("node {id} does not serve: {}", status.detail));
+            }
+            Some(status) if status.rebuilding_partitions > 0 => problems.push(format!(
+                "node {id} still copies {} partitions from other nodes",
+                status.rebuilding_partitions
+            )),
+            Some(_) if !node.up => {
+                problems.push(format!("node {id} answers, but is not connected to its peers"));
+            }
+            Some(_) => {}
+        }
+    }
+    problems
+}
+
+/// What would make the cluster better although nothing is wrong with it.
+fn advice(rows: &[Row]) -> Option<&'static str> {
+    let statuses = rows.iter().filter_map(|row| row.status.as_ref());
+    let replicas = statuses.map(|status| status.replication_factor).max();
+    (replicas == Some(2)).then_some("with 2 copies no node may fail in a quorum; 3 are better")
+}
+
+fn text(rows: &[Row], problems: &[String]) -> String {
+    let mut lines = vec![format!(
+        "  {:<6}{:<16}{:<22}{:<12}{:>12}{:>11}{:>11}",
+        "node", "name", "grpc", "state", "keys", "disk", "index"
+    )];
+    for Row { node, status } in rows {
+        let state = match status {
+            None => "down",
+            Some(status) if !status.serving => "waiting",
+            Some(status) if status.rebuilding_partitions > 0 => "rebuilding",
+            Some(_) => "up",
+        };
+        let (keys, disk, index) = status.as_ref().map_or_else(
+            || ("-".to_owned(), "-".to_owned(), "-".to_owned()),
+            |s| (s.keys.to_string(), size(s.disk_bytes), size(s.index_bytes)),
+        );
+        lines.push(format!(
+            "  {:<6}{:<16}{:<22}{state:<12}{keys:>12}{disk:>11}{index:>11}",
+            node.id, node.name, node.grpc
+        ));
+    }
+    lines.push(String::new());
+    if problems.is_empty() {
+        lines.push("all nodes are up".to_owned());
+    }
+    lines.extend(problems.iter().cloned());
+    lines.extend(advice(rows).map(str::to_owned));
+    lines.join("\n")
+}
+
+fn document(rows: &[Row], problems: &[String]) -> serde_json::Value {
+    let node = |Row { node, status }: &Row| {
+        json!({
+            "id": node.id,
+            "name": node.name,
+            "resp": node.resp,
+            "grpc": node.grpc,
+            "http": node.http,
+            "connected": node.up,
+            "last_seen_s": node.last_seen_s,
+            "status": status.as_ref().map(|s| json!({
+                "serving": s.serving,
+                "detail": s.detail,
+                "rebuilding_partitions": s.rebuilding_partitions,
+                "replication_factor": s.replication_factor,
+                "started_s": s.started_s,
+                "keys": s.keys,
+                "disk_bytes": s.disk_bytes,
+                "index_bytes": s.index_bytes,
+                "index_limit_bytes": s.index_limit_bytes,
+                "build": s.build,
+            })),
+        })
+    };
+    let nodes: Vec<_> = rows.iter().map(node).collect();
+    json!({"nodes": nodes, "problems": problems, "advice": advice(rows)})
+}
+
+/// A size in binary units, with one decimal: `12.3 MiB`.
+fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    for (shift, unit) in units {
+        if bytes >> shift > 0 {
+            let tenths = (u128::from(bytes) * 10) >> shift;
+            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{bytes} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: u32, status: Option<NodeStatus>) -> Row {
+        let node = NodeInfo {
+            id,
+            name: format!("node-{id}"),
+            resp: "127.0.0.1:6379".to_owned(),
+            grpc: "127.0.0.1:50051".to_owned(),
+            http: "127.0.0.1:8001".to_owned(),
+            up: true,
+            last_seen_s: 0,
+        };
+        Row { node, status }
+    }
+
+    fn serving() -> NodeStatus {
+        NodeStatus {
+            id: 1,
+            serving: true,
+            detail: String::new(),
+            rebuilding_partitions: 0,
+            replication_factor: 3,
+            started_s: 0,
+            keys: 5,
+            disk_bytes: 64 << 20,
+            index_bytes: 1536,
+            index_limit_bytes: 1 << 30,
+            build: "0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_problem_is_one_sentence() {
+        let waiting =
+            NodeStatus { serving: false, detail: "waiting for node 2".to_owned(), ..serving() };
+        let rows = [row(1, Some(serving())), row(2, None), row(3, Some(waiting))];
+        let expected = [
+            "node 2 does not answer at 127.0.0.1:50051",
+            "node 3 does not serve: waiting for node 2",
+        ];
+        assert_eq!(problems(&rows), expected);
+        assert!(problems(&[row(1, Some(serving()))]).is_empty());
+    }
+
+    #[test]
+    fn two_replicas_are_advised_against() {
+        let two = NodeStatus { replication_factor: 2, ..serving() };
+        let rows = [row(1, Some(two))];
+        assert!(advice(&rows).is_some());
+        assert!(problems(&rows).is_empty());
+        assert_eq!(advice(&[row(1, Some(serving()))]), None);
+    }
+
+    #[test]
+    fn sizes_are_read_at_a_glance() {
+        let shown: Vec<String> = [0, 1023, 1536, 64 << 20, 5 << 40].map(size).into();
+        assert_eq!(shown, ["0 B", "1023 B", "1.5 KiB", "64.0 MiB", "5120.0 GiB"]);
+    }
+}
