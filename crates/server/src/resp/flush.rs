@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kvorum_core::{
-    Consistency, Cursor, Error, KeyspaceId, Layout, Op, Outcome, Reply, ScanLimit, Slot, Want,
+    Consistency, Cursor, KeyspaceId, Layout, Op, Outcome, Reply, ScanLimit, Slot, Want,
 };
 
 use super::call::{Call, Handled, Step};
@@ -155,15 +155,6 @@ impl Flush {
             self.advance(lane, calls);
         }
     }
-
-    fn fail(&mut self, error: &Error) {
-        let deleted = self.deleted;
-        self.failure.get_or_insert_with(|| {
-            let ErrorReply { code, text } = ErrorReply::from(error);
-            let text = format!("{deleted} keys were deleted, then one could not be: {text}");
-            ErrorReply { code, text: text.into() }
-        });
-    }
 }
 
 impl Job for Flush {
@@ -173,14 +164,18 @@ impl Job for Flush {
         match outcome {
             Ok(Reply::Written { .. }) => self.deleted(lane, calls),
             Ok(reply) => self.page(lane, reply, calls),
-            Err(error) => self.fail(&error),
+            Err(error) => {
+                self.failure.get_or_insert_with(|| ErrorReply::from(error));
+            }
         }
         self.open == 0
     }
 
     fn reply(self: Box<Self>, finish: &mut Finish<'_>) -> Result<(), ErrorReply> {
-        if let Some(failure) = self.failure {
-            return Err(failure);
+        if let Some(ErrorReply { code, text }) = self.failure {
+            let deleted = self.deleted;
+            let text = format!("{deleted} keys were deleted; one of the others: {text}");
+            return Err(ErrorReply { code, text: text.into() });
         }
         finish.out.simple("OK");
         Ok(())

@@ -69,3 +69,6 @@ impl Protocol for Resp {
         Box::new(session::Session::new(Arc::clone(&self.server), client))
     }
 }
+
+#[cfg(test)]
+mod tests;

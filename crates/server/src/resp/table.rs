@@ -397,7 +397,7 @@ const CLIENT_SUBCOMMANDS: &[Command] = &[
 const COMMAND_SUBCOMMANDS: &[Command] = &[
     sub(("command|count", 2), SERVER, describe::count, "Counts the commands."),
     sub(("command|docs", -2), SERVER, describe::docs, "Documents commands."),
-    sub(("command|getkeys", -3), SERVER, describe::get_keys, "Finds the keys in a command."),
+    sub(("command|getkeys", -4), SERVER, describe::get_keys, "Finds the keys in a command."),
     sub(("command|info", -2), SERVER, describe::info, "Describes commands."),
     sub(("command|list", -2), SERVER, describe::list, "Lists the names of commands."),
 ];
