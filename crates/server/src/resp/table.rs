@@ -1,8 +1,13 @@
 //! The table of commands: everything that is known of a command stands in one row, from which
 //! dispatch, arity errors, COMMAND, HELP and the metrics are derived.
 
+mod index;
+mod subcommands;
+
+pub(super) use index::{find, index_of};
+
 use super::call::{Call, Handled};
-use super::{admin, connection, dbsize, describe, flush, info, many, scan, strings};
+use super::{admin, connection, dbsize, flush, info, many, scan, strings};
 
 /// A command, or a subcommand of one.
 pub(super) struct Command {
@@ -279,21 +284,21 @@ pub(super) const COMMANDS: &[Command] = &[
         ("client", -2),
         CLIENT,
         Keys::None,
-        Run::Subcommands(CLIENT_SUBCOMMANDS),
+        Run::Subcommands(subcommands::OF_CLIENT),
         "Asks and tells about connections.",
     ),
     row(
         ("command", -1),
         SERVER,
         Keys::None,
-        Run::Subcommands(COMMAND_SUBCOMMANDS),
+        Run::Subcommands(subcommands::OF_COMMAND),
         "Describes the commands.",
     ),
     row(
         ("config", -2),
         ADMIN,
         Keys::None,
-        Run::Subcommands(CONFIG_SUBCOMMANDS),
+        Run::Subcommands(subcommands::OF_CONFIG),
         "Shows settings under the names of redis-server.",
     ),
     row(("info", -1), SERVER, Keys::None, Run::Handler(info::info), "Shows figures of this node."),
@@ -308,7 +313,7 @@ pub(super) const COMMANDS: &[Command] = &[
         ("cluster", -2),
         CLUSTER,
         Keys::None,
-        Run::Subcommands(CLUSTER_SUBCOMMANDS),
+        Run::Subcommands(subcommands::OF_CLUSTER),
         "Belongs to cluster mode, which this listener does not speak.",
     ),
     row(("readonly", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
@@ -372,127 +377,9 @@ pub(super) const COMMANDS: &[Command] = &[
     row(("host:", -1), SERVER, Keys::None, Run::Hangup, "Closes the connection of a browser."),
 ];
 
-const fn sub(
-    (name, arity): (&'static str, i8),
-    (group, flags): Kind,
-    handler: fn(&mut Call<'_, '_>) -> Handled,
-    summary: &'static str,
-) -> Command {
-    let run = Run::Handler(handler);
-    Command { name, arity, flags, keys: Keys::None, group, summary, run }
-}
-
-const CLIENT_SUBCOMMANDS: &[Command] = &[
-    sub(("client|id", 2), CLIENT, connection::client_id, "Returns the connection's number."),
-    sub(("client|getname", 2), CLIENT, connection::client_getname, "Returns its name."),
-    sub(("client|setname", 3), CLIENT, connection::client_setname, "Names it."),
-    sub(("client|setinfo", 4), CLIENT, connection::client_setinfo, "Names the client library."),
-    sub(("client|info", 2), CLIENT, connection::client_info, "Describes this connection."),
-    sub(("client|list", -2), CLIENT, connection::client_list, "Describes all connections."),
-    sub(("client|reply", 3), CLIENT, connection::client_reply, "Chooses which replies are sent."),
-    sub(("client|no-evict", 3), CLIENT, connection::client_on_off, "Has no effect here."),
-    sub(("client|no-touch", 3), CLIENT, connection::client_on_off, "Has no effect here."),
-];
-
-const COMMAND_SUBCOMMANDS: &[Command] = &[
-    sub(("command|count", 2), SERVER, describe::count, "Counts the commands."),
-    sub(("command|docs", -2), SERVER, describe::docs, "Documents commands."),
-    sub(("command|getkeys", -4), SERVER, describe::get_keys, "Finds the keys in a command."),
-    sub(("command|info", -2), SERVER, describe::info, "Describes commands."),
-    sub(("command|list", -2), SERVER, describe::list, "Lists the names of commands."),
-];
-
-const CONFIG_SUBCOMMANDS: &[Command] = &[
-    sub(("config|get", -3), ADMIN, admin::config_get, "Shows settings."),
-    sub(("config|set", -4), ADMIN, admin::config_set, "Refuses to change settings."),
-    sub(("config|resetstat", 2), ADMIN, admin::config_resetstat, "Begins to count from zero."),
-    sub(("config|rewrite", 2), ADMIN, admin::config_rewrite, "Refuses: there is no such file."),
-];
-
-const CLUSTER_SUBCOMMANDS: &[Command] = &[
-    sub(("cluster|info", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
-    sub(("cluster|slots", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
-    sub(("cluster|shards", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
-    sub(("cluster|nodes", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
-    sub(("cluster|myid", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
-    sub(("cluster|keyslot", 3), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
-    sub(("cluster|links", 2), CLUSTER, admin::cluster_disabled, "Belongs to cluster mode."),
-    sub(
-        ("cluster|countkeysinslot", 3),
-        CLUSTER,
-        admin::cluster_disabled,
-        "Belongs to cluster mode.",
-    ),
-];
-
-/// Places of the index: a power of two, several times the number of commands.
-const PLACES: usize = 512;
-/// An empty place.
-const NONE: u8 = u8::MAX;
-
-/// For each hash of a name the index of the command, found by linear probing.
-static INDEX: [u8; PLACES] = index();
-
-/// FNV-1a over the name in lower case.
-const fn hash(name: &[u8]) -> usize {
-    let mut hash: u32 = 0x811c_9dc5;
-    let mut rest = name;
-    while let [byte, behind @ ..] = rest {
-        hash = (hash ^ byte.to_ascii_lowercase() as u32).wrapping_mul(0x0100_0193);
-        rest = behind;
-    }
-    (hash ^ (hash >> 16)) as usize % PLACES
-}
-
-// Constant evaluation: an index out of range would not compile.
-#[allow(clippy::indexing_slicing)]
-const fn index() -> [u8; PLACES] {
-    let mut places = [NONE; PLACES];
-    let mut at = 0;
-    while at < COMMANDS.len() {
-        let mut place = hash(COMMANDS[at].name.as_bytes());
-        while places[place] != NONE {
-            place = (place + 1) % PLACES;
-        }
-        places[place] = at as u8;
-        at += 1;
-    }
-    places
-}
-
-/// The index of the command with this name, in any case.
-pub(super) fn index_of(name: &[u8]) -> Option<usize> {
-    let start = hash(name);
-    let places = INDEX.iter().skip(start).chain(INDEX.iter().take(start));
-    for &place in places.take_while(|&&place| place != NONE) {
-        let index = usize::from(place);
-        if COMMANDS.get(index)?.name.as_bytes().eq_ignore_ascii_case(name) {
-            return Some(index);
-        }
-    }
-    None
-}
-
-/// The command with this name, in any case.
-pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
-    COMMANDS.get(index_of(name)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_command_is_found_by_its_name_in_any_case() {
-        assert!(COMMANDS.len() < usize::from(NONE));
-        for (index, command) in COMMANDS.iter().enumerate() {
-            assert_eq!(index_of(command.name.as_bytes()), Some(index), "{}", command.name);
-            assert_eq!(index_of(command.name.to_uppercase().as_bytes()), Some(index));
-        }
-        for name in ["", "ge", "gets", "LPUSH", "get\0"] {
-            assert_eq!(index_of(name.as_bytes()), None, "{name:?}");
-        }
-    }
 
     #[test]
     fn rows_are_consistent() {

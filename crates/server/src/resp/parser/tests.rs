@@ -1,3 +1,5 @@
+//! The parser against hostile bytes and every way to split them.
+
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
