@@ -84,6 +84,8 @@ struct Replay<'a> {
     base: Base,
     options: &'a Options,
     out: Recovered,
+    /// The start that last wrote the verdict down.
+    verdict_start: u32,
     /// The LSN that the next frame should begin with.
     expected: Option<Lsn>,
     buffer: Vec<u8>,
@@ -106,7 +108,15 @@ impl<'a> Replay<'a> {
             log_id: None,
             highest: base.highest,
         };
-        Replay { inventory, base, options, out, expected: None, buffer: Vec::new() }
+        Replay {
+            inventory,
+            base,
+            options,
+            out,
+            verdict_start: 0,
+            expected: None,
+            buffer: Vec::new(),
+        }
     }
 
     fn note(&mut self, cause: Cause, segment: u32, first: Lsn, last: Lsn) {
@@ -196,6 +206,7 @@ impl<'a> Replay<'a> {
         self.expected = Some(frame.summary.first);
         if !lacks!(self.options, ForgetVerdict) {
             self.out.verdict = opening.verdict;
+            self.verdict_start = opening.start;
         }
         self.out.log_id = Some(opening.log_id);
     }
@@ -279,7 +290,7 @@ impl<'a> Replay<'a> {
 
     fn record(&mut self, lsn: Lsn, record: &RecordRef<'_>, address: Address) {
         self.out.highest = self.out.highest.max(record.version.hlc);
-        if record.kind == Kind::Rebuilt {
+        if record.kind == Kind::Rebuilt && record.tag >= self.verdict_start {
             self.out.verdict = None;
         }
         if lsn > self.base.covers(record.keyspace, record.slot) {

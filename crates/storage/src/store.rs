@@ -55,8 +55,8 @@ pub struct Recovery {
 /// The store of one node over one [`Disk`].
 pub struct Store {
     disk: Arc<dyn Disk>,
-    /// The directory is ours as long as the store lives.
-    _lock: DirectoryLock,
+    /// The directory is ours as long as the store or one of its jobs lives.
+    lock: Arc<DirectoryLock>,
     options: Options,
     seed: Seed,
     store_id: u128,

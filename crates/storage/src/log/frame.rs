@@ -270,8 +270,8 @@ mod tests {
     fn a_frame_reads_back_at_its_place_and_nowhere_else() {
         let mut buffer = Vec::new();
         begin(&mut buffer, true);
-        RecordRef::rebuilt().encode(5, &mut buffer);
-        RecordRef::rebuilt().encode(5, &mut buffer);
+        RecordRef::rebuilt(1).encode(5, &mut buffer);
+        RecordRef::rebuilt(1).encode(5, &mut buffer);
         let summary = Summary { first: Lsn(10), count: 2, synced: Lsn(9) };
         finish(&mut buffer, summary, Some(&opening()), 4096, 5);
         assert_eq!(buffer.len(), BLOCK);
@@ -292,7 +292,7 @@ mod tests {
         let mut buffer = Vec::new();
         begin(&mut buffer, false);
         let value = vec![1; 5000];
-        let record = RecordRef { value: &value, ..RecordRef::rebuilt() };
+        let record = RecordRef { value: &value, ..RecordRef::rebuilt(1) };
         record.encode(5, &mut buffer);
         finish(&mut buffer, Summary { first: Lsn(1), count: 1, synced: Lsn(0) }, None, 0, 5);
         assert!(Frame::read(&buffer, 0, 5).is_some());

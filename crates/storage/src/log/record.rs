@@ -59,15 +59,16 @@ pub(crate) struct RecordRef<'a> {
 }
 
 impl<'a> RecordRef<'a> {
-    /// The record that voids a damage verdict.
-    pub(crate) fn rebuilt() -> RecordRef<'static> {
+    /// The record that voids a damage verdict, written in the start of this number: a verdict of
+    /// a later start stands.
+    pub(crate) fn rebuilt(start: u32) -> RecordRef<'static> {
         RecordRef {
             kind: Kind::Rebuilt,
             moved: false,
             keyspace: KeyspaceId::LOCAL,
             slot: Slot::default(),
             version: Version::default(),
-            tag: 0,
+            tag: start,
             expire_ms: 0,
             key: &[],
             value: &[],

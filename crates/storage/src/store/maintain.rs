@@ -75,7 +75,7 @@ impl Store {
         let task = self.next_task(now)?;
         self.maintenance.busy = true;
         self.space.checkpoint_bytes = self.maintenance.checkpoints.bytes();
-        Some(Work { disk: self.disk.clone(), task })
+        Some(Work { disk: self.disk.clone(), task, lock: self.lock.clone() })
     }
 
     /// What gives space back comes first, then what keeps starts short, then scrub.
@@ -179,7 +179,7 @@ impl Store {
         }
         if self.maintenance.checkpoints.covered() < self.maintenance.opened_at {
             self.maintenance.checkpoints.want();
-        } else if self.append(&RecordRef::rebuilt()).is_ok() {
+        } else if self.append(&RecordRef::rebuilt(self.start)).is_ok() {
             self.maintenance.rebuilt = false;
             self.verdict = None;
         }

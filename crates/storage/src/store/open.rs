@@ -71,7 +71,7 @@ impl Store {
         };
         let mut store = Store {
             disk: start.disk,
-            _lock: lock,
+            lock: Arc::new(lock),
             options: start.options,
             seed,
             store_id: header.store_id,

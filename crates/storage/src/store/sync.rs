@@ -7,12 +7,15 @@ use kvorum_core::Lsn;
 
 use super::turn::InFlight;
 use super::{Seed, Store};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{DirectoryLock, Disk, DiskFile};
 use crate::error::Fatal;
 use crate::index::Address;
 use crate::log::frame;
 use crate::log::segment::{self, SegmentHeader};
 use crate::options::{Options, lacks};
+
+/// A frame's buffer up to this length is used again.
+const KEPT_BUFFER: usize = 1 << 20;
 
 /// One frame to be written and synced. It may run on any thread; nothing of the store waits for it
 /// but durability.
@@ -22,6 +25,8 @@ pub struct SyncJob {
     buffer: Arc<Vec<u8>>,
     offset: u32,
     skip_sync: bool,
+    /// Nobody else opens the directory while this job may still write to it.
+    lock: Arc<DirectoryLock>,
 }
 
 /// Where the frame goes.
@@ -75,6 +80,7 @@ impl SyncJob {
         if !self.skip_sync {
             file.sync().map_err(failed("sync"))?;
         }
+        drop(self.lock);
         Ok(born)
     }
 }
@@ -140,7 +146,8 @@ impl Store {
             opens: open.opens,
         });
         let skip_sync = lacks!(self.options, SkipSync);
-        Some(SyncJob { target, buffer, offset, skip_sync })
+        let lock = Arc::clone(&self.lock);
+        Some(SyncJob { target, buffer, offset, skip_sync, lock })
     }
 
     /// When the log was idle for a while, and at a clean stop: closes an empty frame that proves
@@ -190,7 +197,10 @@ impl Store {
         self.tail.durable = in_flight.last;
         self.tail.durable_end = Address { segment: in_flight.at.segment, offset: end };
         self.tail.unproved = in_flight.count > 0 || in_flight.opens;
-        self.tail.buffer = Arc::try_unwrap(in_flight.buffer).unwrap_or_default();
+        let buffer = Arc::try_unwrap(in_flight.buffer).unwrap_or_default();
+        if buffer.capacity() <= KEPT_BUFFER {
+            self.tail.buffer = buffer;
+        }
         Ok(self.tail.durable)
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::checkpoint;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{DirectoryLock, Disk, DiskFile};
 use crate::inventory::{UNFINISHED, checkpoint_name};
 use crate::log::BLOCK;
 use crate::log::frame::{self, Frame};
@@ -18,6 +18,8 @@ const CHUNK: usize = 256 << 10;
 pub struct Work {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) task: Task,
+    /// Nobody else opens the directory while this work may still write to it.
+    pub(super) lock: Arc<DirectoryLock>,
 }
 
 /// What came of a [`Work`]; to be handed to [`Store::work_done`](super::Store::work_done).
@@ -86,7 +88,7 @@ impl Work {
     /// Does the work.
     pub fn run(self) -> WorkDone {
         let disk = &*self.disk;
-        WorkDone(match self.task {
+        let outcome = match self.task {
             Task::Spare { name, bytes } => Outcome::Spare(create_spare(disk, name, bytes)),
             Task::Free { name, spare } => Outcome::Free(free(disk, &name, spare)),
             Task::CheckpointPart { bytes, offset, remove_first } => {
@@ -100,7 +102,9 @@ impl Work {
                     .and_then(|file| checkpoint::verify(&*file, number)),
             ),
             Task::Read(purpose, extent) => Outcome::Read(purpose, extent.segment, extent.read()),
-        })
+        };
+        drop(self.lock);
+        WorkDone(outcome)
     }
 }
 

@@ -40,6 +40,9 @@ struct Content {
     durable_len: usize,
     /// What the device holds of the sectors written since the last sync.
     dirty: BTreeMap<usize, [u8; SECTOR]>,
+    /// What the device holds of the sectors whose sync has failed: readers see the new bytes, no
+    /// later sync brings them to the device, and a power cut always loses them.
+    failed: BTreeMap<usize, [u8; SECTOR]>,
 }
 
 #[derive(Clone, Debug)]
@@ -173,7 +176,8 @@ impl State {
         };
         let Ok(index) = usize::try_from(byte) else { return false };
         let mask = 1u8 << (bit % 8);
-        let old = content.dirty.get_mut(&(index / SECTOR));
+        let Content { dirty, failed, .. } = content;
+        let old = dirty.get_mut(&(index / SECTOR)).or(failed.get_mut(&(index / SECTOR)));
         if let Some(cell) = old.and_then(|old| old.get_mut(index % SECTOR)) {
             *cell ^= mask;
         }
@@ -226,9 +230,10 @@ impl State {
         let off = self.off;
         let Some(content) = self.files.get_mut(&id) else { return counted };
         if counted.is_err() {
-            // As after a failed fsync of Linux: the pages count as clean, the device never got
-            // them, and a later sync will not bring them there.
-            content.forget_unsynced();
+            // As after a failed fsync of Linux: the pages count as clean though the device never
+            // got them.
+            let dirty = std::mem::take(&mut content.dirty);
+            content.failed.extend(dirty);
             return counted;
         }
         if off {
@@ -247,8 +252,10 @@ impl Content {
             self.bytes.resize(range.end, 0);
         }
         for sector in range.start / SECTOR..range.end.div_ceil(SECTOR) {
+            let on_device = self.failed.remove(&sector);
             let bytes = &self.bytes;
-            self.dirty.entry(sector).or_insert_with(|| copy_of(bytes, sector));
+            let on_device = || on_device.unwrap_or_else(|| copy_of(bytes, sector));
+            self.dirty.entry(sector).or_insert_with(on_device);
         }
         if let Some(to) = self.bytes.get_mut(range) {
             to.copy_from_slice(new);
@@ -257,6 +264,9 @@ impl Content {
 
     fn power_cycle(&mut self, chance: &mut Chance) {
         let kept = self.durable_len.max(chance.below(self.bytes.len()));
+        for (sector, old) in std::mem::take(&mut self.failed) {
+            restore(&mut self.bytes, sector, &old);
+        }
         for (sector, old) in std::mem::take(&mut self.dirty) {
             if !chance.survives() {
                 restore(&mut self.bytes, sector, &old);
@@ -264,15 +274,6 @@ impl Content {
         }
         self.bytes.truncate(kept);
         self.durable_len = kept;
-    }
-
-    /// The device keeps what it had, while readers go on seeing the new bytes until the power is
-    /// cut or the pages are dropped; the harsher of both is to drop them at once.
-    fn forget_unsynced(&mut self) {
-        for (sector, old) in std::mem::take(&mut self.dirty) {
-            restore(&mut self.bytes, sector, &old);
-        }
-        self.bytes.truncate(self.durable_len);
     }
 }
 

@@ -84,6 +84,7 @@ fn a_failed_sync_stays_failed() {
     disk.fail_at(disk.calls() + 1, ErrorKind::Other);
     assert!(file.sync().is_err());
     assert!(file.sync().is_ok());
+    assert_eq!(read(&disk, "a", 3), b"one", "readers do not notice");
     disk.power_cycle(Survival::Everything);
     assert_eq!(read(&disk, "a", 3), [0, 0, 0]);
 }

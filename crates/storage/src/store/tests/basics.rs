@@ -154,6 +154,7 @@ fn a_failed_sync_is_fatal_and_nothing_is_written_after_it() {
     assert!(store.seal().is_none());
     assert_eq!(store.durable(), Lsn(0));
     drop(store);
+    disk.power_cycle(Survival::Everything);
     let (store, recovery) = open(&disk, &small(), 2);
     assert_eq!((recovery.recovered, recovery.damage), (Lsn(0), None));
     assert!(header(&store, b"a").is_none());

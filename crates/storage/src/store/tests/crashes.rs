@@ -1,6 +1,8 @@
 //! Whatever happens to the power and to the process, the store is exactly some prefix of what was
 //! put, and that prefix holds everything that was ever said or shown to be durable.
 
+use std::io::ErrorKind;
+
 use super::rig::small;
 use super::world::{Checked, World};
 use crate::Options;
@@ -16,6 +18,13 @@ pub(super) fn eventful_life(options: &Options, number: u64, steps: u64) -> Check
         }
         if world.rng.one_in(120) {
             world.kill()?;
+        }
+        if world.rng.one_in(80) {
+            world.faulty = true;
+            let calls = world.disk.calls() + 1 + world.rng.below(12);
+            let full = world.rng.one_in(2);
+            let kind = if full { ErrorKind::StorageFull } else { ErrorKind::Other };
+            world.disk.fail_at(calls, kind);
         }
         if world.rng.one_in(100) {
             world.compare(false)?;

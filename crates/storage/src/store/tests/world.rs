@@ -11,7 +11,7 @@ use kvorum_core::{
 };
 
 use super::rig::{KEYSPACE, seed};
-use crate::{Options, Recovery, SimDisk, Store, Survival, SyncJob, Work};
+use crate::{OpenError, Options, Recovery, SimDisk, Store, Survival, SyncJob, Work};
 
 /// What a run found wrong; the text names it.
 pub(super) type Checked<T = ()> = Result<T, String>;
@@ -62,6 +62,8 @@ pub(super) struct World {
     version: u64,
     now: Mono,
     pub(super) rng: Rng,
+    /// Single calls may fail.
+    pub(super) faulty: bool,
     /// A bit was flipped: what the store holds is compared by [`World::tolerate`] alone.
     pub(super) flipped: bool,
     pub(super) recovery: Option<Recovery>,
@@ -90,6 +92,7 @@ impl World {
             version: 0,
             now: Mono(1),
             rng: Rng(number),
+            faulty: false,
             flipped: false,
             recovery: None,
             crashes: 0,
@@ -185,6 +188,8 @@ impl World {
                 Ok(())
             }
             Err(_) if self.disk.is_off() => Ok(()),
+            // The process must end.
+            Err(_) if self.faulty => self.crash(),
             Err(fatal) => Err(format!("{fatal}: {}", fatal.source)),
         }
     }
@@ -299,6 +304,7 @@ impl World {
                     return self.verify(&recovery);
                 }
                 Err(_) if self.disk.is_off() => self.restore_power(),
+                Err(OpenError::Io { .. } | OpenError::NoSpace { .. }) if self.faulty => {}
                 Err(error) => return Err(format!("open: {error}")),
             }
         }
