@@ -65,7 +65,8 @@ fn messages_of_the_reference_systems_keep_their_field_numbers() {
 
 #[test]
 fn every_promised_method_exists() {
-    let methods: Vec<String> = methods().unwrap().into_iter().map(|(path, _)| path).collect();
+    let methods: Vec<String> =
+        methods(DESCRIPTORS).unwrap().into_iter().map(|(path, _)| path).collect();
     for promised in [
         "/kv.KeyValue/Put",
         "/kv.KeyValue/Get",
