@@ -24,11 +24,11 @@ const MAX_PENDING: usize = 1 << 20;
 /// Bytes of replies that may wait to be written before no more commands are executed.
 const MAX_OUTPUT: usize = 1 << 20;
 /// Bytes of replies that may be expected from open calls, by the size of the latest ones.
-const MAX_EXPECTED: usize = 16 << 20;
+const MAX_EXPECTED: usize = 8 << 20;
 /// The size that the replies of a new connection are expected to have, in bytes.
 const FIRST_REPLY: usize = limits::DEFAULT_MAX_VALUE / 4;
 /// Bytes of replies at which a connection whose client does not read is closed.
-const OUTPUT_LIMIT: usize = 256 << 20;
+const OUTPUT_LIMIT: usize = 64 << 20;
 /// What each waiting command counts on top of its bytes.
 const ENTRY_OVERHEAD: usize = 64;
 
