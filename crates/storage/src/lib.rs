@@ -7,7 +7,43 @@
 //! in flight; meanwhile the next turns fill the next frame. [`Store::maintain`] hands out the
 //! background work: spare segments, checkpoints, compaction, scrub.
 //!
-//! What it is not: it knows no versions rules (the caller compares), no replication, no clock, no
+//! ```
+//! use std::sync::Arc;
+//!
+//! use kvorum_core::{KeyspaceId, Mono, Record, Slot, Store as _, Version};
+//! use kvorum_storage::{MemDisk, Options, Seed, Store};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = Options { segment_bytes: 1 << 20, max_value: 1 << 16, ..Options::default() };
+//! let seed = Seed { bytes: [7; 32] }; // from the operating system, in earnest
+//! let (mut store, recovery) = Store::open(Arc::new(MemDisk::default()), options, seed)?;
+//! assert!(recovery.blank);
+//!
+//! let slot = Slot::of(b"key");
+//! let lsn = store.put(Record {
+//!     keyspace: KeyspaceId::DEFAULT,
+//!     slot,
+//!     key: "key".into(),
+//!     version: Version::default(),
+//!     tag: 0,
+//!     expire_ms: 0,
+//!     value: Some("value".into()),
+//! })?;
+//! if let Some(job) = store.seal() {
+//!     let done = job.run();
+//!     assert!(store.complete(done)? >= lsn);
+//! }
+//! if let Some(work) = store.maintain(Mono(0)) {
+//!     let done = work.run();
+//!     store.work_done(done);
+//! }
+//! let (stored, value) = store.value(KeyspaceId::DEFAULT, slot, b"key")?.ok_or("absent")?;
+//! assert_eq!((stored.pending, value.as_ref()), (None, &b"value"[..]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it is not: it knows no version rules (the caller compares), no replication, no clock, no
 //! random numbers, no threads. Everything the disk does goes through [`Disk`], so the same code
 //! runs on a real disk and on [`SimDisk`].
 //!

@@ -22,7 +22,8 @@ pub struct Options {
     pub checkpoint_min_bytes: u64,
     /// Compaction begins when this share of the log (in percent, 1 to 99) is dead.
     pub compaction_dead_percent: u8,
-    /// How many bytes of moved records compaction adds to one turn's frame at most.
+    /// How many bytes of moved records compaction adds to one turn's frame, beside twice what the
+    /// turn before added to the log.
     pub compaction_turn_bytes: u32,
     /// How fast old segments are read again to verify them, in bytes per second; zero for never.
     pub scrub_bytes_per_second: u64,
@@ -40,7 +41,7 @@ impl Default for Options {
             max_disk_bytes: 0,
             checkpoint_min_bytes: 256 << 20,
             compaction_dead_percent: 40,
-            compaction_turn_bytes: 256 << 10,
+            compaction_turn_bytes: 64 << 10,
             scrub_bytes_per_second: 4 << 20,
             #[cfg(any(test, feature = "mutations"))]
             mutation: None,

@@ -88,6 +88,8 @@ struct Replay<'a> {
     verdict_start: u32,
     /// The LSN that the next frame should begin with.
     expected: Option<Lsn>,
+    /// The highest LSN of any frame.
+    seen: Lsn,
     buffer: Vec<u8>,
 }
 
@@ -115,6 +117,7 @@ impl<'a> Replay<'a> {
             out,
             verdict_start: 0,
             expected: None,
+            seen: Lsn(0),
             buffer: Vec::new(),
         }
     }
@@ -217,7 +220,9 @@ impl<'a> Replay<'a> {
         if let Some(expected) = self.expected.filter(|expected| *expected != first) {
             self.missing(number, expected, Lsn(first.0.saturating_sub(1)));
         }
-        self.expected = Some(Lsn(frame.summary.last().0 + 1));
+        let last = frame.summary.last();
+        self.expected = Some(Lsn(last.0 + 1));
+        self.seen = self.seen.max(last);
     }
 
     /// Records are missing. It is no damage if the checkpoint has all of them: what the index says
@@ -334,7 +339,7 @@ impl<'a> Replay<'a> {
             let last = Lsn(self.out.next.0 - 1);
             self.note(Cause::Truncated, 0, end, last);
         }
-        self.out.next = self.out.next.max(end);
+        self.out.next = self.out.next.max(end).max(Lsn(self.seen.0 + 1));
         if self.out.carried_count == 0 {
             self.out.carried_first = self.out.next;
         }

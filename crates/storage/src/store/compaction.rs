@@ -41,8 +41,11 @@ enum Progress {
 impl Store {
     /// Appends copies to the open frame, as many as one turn may take.
     pub(super) fn copy(&mut self) {
+        let owed = std::mem::take(&mut self.maintenance.owed);
         let Some(mut compaction) = self.maintenance.compaction.take() else { return };
-        let mut budget = self.options.compaction_turn_bytes as usize;
+        // The turn's own records need room in the frame as well.
+        let most = self.options.frame_bytes() / 4;
+        let mut budget = (self.options.compaction_turn_bytes as usize + owed).min(most);
         while budget > 0 && self.has_room(Tier::Copy) {
             match self.copy_next(&mut compaction) {
                 Some(Progress::Copied(bytes)) => budget = budget.saturating_sub(bytes),

@@ -29,6 +29,8 @@ pub(super) struct Maintenance {
     now: Mono,
     pub(super) checkpoints: Checkpoints,
     pub(super) compaction: Option<Compaction>,
+    /// How many bytes of copies the log's growth has bought since the last ones.
+    pub(super) owed: usize,
     pub(super) scrub: Scrub,
     /// The verdict is to be voided.
     rebuilt: bool,
@@ -50,6 +52,7 @@ impl Maintenance {
     /// Notes how much was added to the log.
     pub(super) fn logged(&mut self, bytes: u64) {
         self.checkpoints.logged += bytes;
+        self.owed += usize::try_from(bytes).unwrap_or(0) * 2;
     }
 
     pub(super) fn found_corrupt(&mut self, keyspace: KeyspaceId, slot: Slot) {

@@ -83,7 +83,10 @@ impl Store {
         if !self.has_room(tier) {
             return Err(Refused::DiskFull);
         }
-        if self.index.bytes() < self.options.index_limit_bytes || tier == Tier::Tombstone {
+        let limit = self.options.index_limit_bytes;
+        // Deletes go on for a while: they may be of keys that only other nodes have.
+        let limit = if tier == Tier::Tombstone { limit + limit / 8 } else { limit };
+        if self.index.bytes() < limit {
             return Ok(());
         }
         match self.index.get(record.keyspace, record.slot, &record.key) {

@@ -155,9 +155,9 @@ fn write_end(
     }
     disk.rename(UNFINISHED, &checkpoint_name(number))?;
     disk.sync_dir()?;
+    // The new one is valid whatever becomes of the old one, which the next start deletes anyway.
     if let Some(old) = old {
-        disk.remove(&checkpoint_name(old))?;
-        disk.sync_dir()?;
+        let _ = disk.remove(&checkpoint_name(old)).and_then(|()| disk.sync_dir());
     }
     Ok(())
 }

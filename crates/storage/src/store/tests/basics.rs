@@ -161,6 +161,21 @@ fn a_failed_sync_is_fatal_and_nothing_is_written_after_it() {
 }
 
 #[test]
+fn nobody_opens_the_directory_while_a_job_may_still_write_to_it() {
+    const fn sendable<T: Send>() {}
+    sendable::<(Store, crate::SyncJob, crate::SyncDone, crate::Work, crate::WorkDone)>();
+    let disk: Arc<SimDisk> = Arc::new(SimDisk::new());
+    let (mut store, _) = Store::open(disk.clone(), small(), seed(1)).unwrap();
+    put(&mut store, b"a", 1, Some(b"one")).unwrap();
+    let job = store.seal().unwrap();
+    drop(store);
+    assert!(matches!(Store::open(disk.clone(), small(), seed(2)), Err(OpenError::Locked)));
+    let _ = job.run();
+    let (_store, recovery) = Store::open(disk, small(), seed(2)).unwrap();
+    assert_eq!(recovery.recovered, Lsn(1));
+}
+
+#[test]
 fn settling_proves_the_last_frame_once() {
     let disk = SimDisk::new();
     let (mut store, _) = open(&disk, &small(), 1);

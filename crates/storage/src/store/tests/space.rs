@@ -105,6 +105,8 @@ fn a_full_index_refuses_new_keys_only() {
     assert_eq!(put(&mut store, b"new", 200, Some(b"v")), Err(Refused::IndexFull));
     assert!(put(&mut store, &3u64.to_le_bytes(), 201, Some(b"w")).is_ok());
     assert!(put(&mut store, &4u64.to_le_bytes(), 202, None).is_ok());
+    assert!(put(&mut store, b"unknown", 203, None).is_ok());
+    assert_eq!(put(&mut store, b"and so on", 204, None), Err(Refused::IndexFull));
     let mut note = record(b"note", 1, Some(b"x"));
     note.keyspace = KeyspaceId::LOCAL;
     assert!(store.put(note).is_ok());
