@@ -1,20 +1,57 @@
 //! The handle by which front ends reach a node from any thread.
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use kvorum_core::{Error, Layout, Now, Outcome, Reply, Request};
+use kvorum_core::{Error, Executed, Layout, Now, Outcome, Reply, Request};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{Options, Protocol, Status};
+use crate::clock::Clock;
+use crate::introduction::Announcement;
+use crate::{Options, Protocol, Serving, Status, start};
+
+/// How many batches may wait to be taken by the shard thread.
+pub(crate) const QUEUED_BATCHES: usize = 4096;
+/// How many bytes of requests may wait to be taken by the shard thread.
+const QUEUED_BYTES: usize = 64 << 20;
 
 /// A running node. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Node {
-    _shared: Arc<()>,
+    shared: Arc<Shared>,
 }
 
-/// Why a node did not start.
-#[derive(Debug, thiserror::Error)]
+/// What the handle and the shard thread have in common.
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) commands: mpsc::Sender<Command>,
+    /// Bytes of requests in `commands`.
+    pub(crate) queued_bytes: AtomicUsize,
+    pub(crate) status: RwLock<Arc<Status>>,
+    pub(crate) layout: RwLock<Option<Arc<Layout>>>,
+    pub(crate) max_value: usize,
+    pub(crate) peer_address: SocketAddr,
+    /// Why the shard thread has ended, once it has.
+    pub(crate) ended: watch::Receiver<Option<Ending>>,
+}
+
+/// How a node ended: because it was told to, or because it found out that it must not serve.
+pub(crate) type Ending = Result<(), StartError>;
+
+/// What a handle asks of the shard thread.
+pub(crate) enum Command {
+    /// Run these requests; they weigh that many bytes.
+    Run { requests: Vec<Request>, bytes: usize, answer: oneshot::Sender<Vec<Outcome<Reply>>> },
+    /// Another node introduces itself.
+    Greet { announcement: Announcement, answer: oneshot::Sender<Announcement> },
+    /// Stop.
+    Stop,
+}
+
+/// Why a node did not start, or ended before it served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// Starting again will not help: wrong configuration, another node's data. Exit code 78.
     #[error("{0}")]
@@ -34,8 +71,11 @@ impl Node {
         options: Options,
         protocols: Vec<(SocketAddr, Box<dyn Protocol>)>,
     ) -> Result<Node, StartError> {
-        let _ = (options, protocols);
-        Err(StartError::Failed("not built yet".to_owned()))
+        start::start(options, protocols).await
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>) -> Node {
+        Node { shared }
     }
 
     /// Runs one request.
@@ -43,52 +83,152 @@ impl Node {
     /// # Errors
     /// Those of the operation; a full queue is [`Error::Overloaded`].
     pub async fn run(&self, request: Request) -> Outcome<Reply> {
-        let _ = request;
-        Err(Error::NotServing("starting".into()))
+        let stopped = || Err(Error::NotServing("stopping".into()));
+        self.run_all(vec![request]).await.pop().unwrap_or_else(stopped)
     }
 
     /// Runs several requests at once, entering the shard together. Answers are in the order of
     /// the requests.
     pub async fn run_all(&self, requests: Vec<Request>) -> Vec<Outcome<Reply>> {
-        let _ = requests;
-        Vec::new()
+        if requests.is_empty() {
+            return Vec::new();
+        }
+        let lost: Vec<Error> = requests.iter().map(lost).collect();
+        let count = requests.len();
+        let bytes = requests.iter().map(|request| request.op.weight()).sum();
+        let (answer, answered) = oneshot::channel();
+        if let Err(error) = self.enqueue(requests, bytes, answer) {
+            return vec![Err(error); count];
+        }
+        match answered.await {
+            Ok(outcomes) => outcomes,
+            Err(_) => lost.into_iter().map(Err).collect(),
+        }
+    }
+
+    fn enqueue(
+        &self,
+        requests: Vec<Request>,
+        bytes: usize,
+        answer: oneshot::Sender<Vec<Outcome<Reply>>>,
+    ) -> Result<(), Error> {
+        let full = Error::Overloaded { what: "the node's queue", executed: Executed::No };
+        let queued = &self.shared.queued_bytes;
+        if queued.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > QUEUED_BYTES {
+            queued.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(full);
+        }
+        self.shared.commands.try_send(Command::Run { requests, bytes, answer }).map_err(|refused| {
+            queued.fetch_sub(bytes, Ordering::Relaxed);
+            match refused {
+                mpsc::error::TrySendError::Full(_) => full,
+                mpsc::error::TrySendError::Closed(_) => Error::NotServing("stopped".into()),
+            }
+        })
     }
 
     /// The present time: deadlines of requests are counted from it.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now::default()
+        self.shared.clock.now()
     }
 
     /// The layout in force; nothing before the node knows its cluster.
     #[must_use]
     pub fn layout(&self) -> Option<Arc<Layout>> {
-        None
+        self.shared.layout.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A snapshot of the node's state, at most a second old.
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
-        Arc::new(Status {
-            id: kvorum_core::NodeId::new(1).unwrap_or_else(|| unreachable!()),
-            serving: crate::Serving::No("starting".to_owned()),
-            nodes: Vec::new(),
-            replication_factor: 0,
-            started_s: 0,
-            keys: 0,
-            disk_bytes: 0,
-            index_bytes: 0,
-            index_limit_bytes: 0,
-            pending_requests: 0,
-        })
+        self.shared.status()
     }
 
     /// The longest value this node takes, in bytes.
     #[must_use]
     pub fn max_value(&self) -> usize {
-        kvorum_core::limits::DEFAULT_MAX_VALUE
+        self.shared.max_value
+    }
+
+    /// Where the streams between nodes arrive.
+    #[must_use]
+    pub fn peer_address(&self) -> SocketAddr {
+        self.shared.peer_address
     }
 
     /// Stops the node: takes no more requests, finishes the pending ones, syncs the log.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        // A full queue or an ended thread: waiting for the end is all that is left to do.
+        let _ = self.shared.commands.send(Command::Stop).await;
+        // How it ends makes no difference to whoever wanted it to.
+        let _ = self.ended().await;
+    }
+
+    /// Waits until the node has ended: because it was told to, or because it found out, while it
+    /// was waiting for its peers, that it must not serve.
+    ///
+    /// # Errors
+    /// [`StartError::Refused`] if its peers and its configuration contradict each other.
+    pub async fn ended(&self) -> Result<(), StartError> {
+        let mut ended = self.shared.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(ending) => ending.clone().unwrap_or(Ok(())),
+            Err(_) => Err(StartError::Failed("the shard thread ended unexpectedly".to_owned())),
+        }
+    }
+
+    pub(crate) async fn greet(&self, announcement: Announcement) -> Result<Announcement, String> {
+        let gone = |_| "the node is stopping".to_owned();
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Greet { announcement, answer };
+        self.shared.commands.send(command).await.map_err(|_| "the node is stopping".to_owned())?;
+        answered.await.map_err(gone)
+    }
+}
+
+impl Shared {
+    /// The status published last.
+    pub(crate) fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the status.
+    pub(crate) fn publish(&self, status: Status) {
+        *self.status.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(status);
+    }
+
+    /// Replaces the layout.
+    pub(crate) fn publish_layout(&self, layout: Arc<Layout>) {
+        *self.layout.write().unwrap_or_else(PoisonError::into_inner) = Some(layout);
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status();
+        f.debug_struct("Node").field("id", &status.id).field("serving", &status.serving).finish()
+    }
+}
+
+/// What to say if the shard thread ends before it answers a request.
+fn lost(request: &Request) -> Error {
+    let executed = if request.op.is_write() { Executed::Unknown } else { Executed::No };
+    Error::CoordinatorLost { executed }
+}
+
+/// The status of a node that has only just begun.
+pub(crate) fn first_status(options: &Options, started_s: u64) -> Status {
+    Status {
+        id: options.id,
+        serving: Serving::No("starting".to_owned()),
+        nodes: Vec::new(),
+        replication_factor: 0,
+        started_s,
+        keys: 0,
+        disk_bytes: 0,
+        index_bytes: 0,
+        index_limit_bytes: options.index_limit_bytes,
+        pending_requests: 0,
+    }
 }

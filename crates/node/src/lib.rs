@@ -8,12 +8,24 @@
 //! One *turn* of the shard thread: take everything that is ready, step the shard, send one frame
 //! per peer, write and sync the log once, write once per client connection.
 
+mod clock;
+mod connections;
+mod founding;
 mod handle;
+mod introduction;
+mod listener;
+mod local;
 mod options;
+mod peer;
 mod protocol;
+mod slots;
+mod start;
 mod status;
+mod telemetry;
+mod turn;
 
 pub use handle::{Node, StartError};
+pub use introduction::{IntroductionService, introduction_service};
 pub use options::{Advertised, Options, PeerAddress, WalSync};
 pub use protocol::{CallId, Flow, NodeView, Port, Protocol, Session};
 pub use status::{NodeStatus, Serving, Status};

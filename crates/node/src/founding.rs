@@ -1,0 +1,435 @@
+//! Drives the founding of a cluster: learns who the nodes are, passes introductions on, keeps the
+//! records, and says when to serve.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kvorum_cluster::founding::{
+    Decision, Founding as Core, Greeting, Identity, MEMBERSHIP_KEY, Membership, Name, Persisted,
+    Refusal, RefusalKind, WATERMARKS_KEY,
+};
+use kvorum_cluster::placement::{self, PlacementError};
+use kvorum_core::{Hlc, Layout, Lsn, Mono, NodeId, PartitionId};
+use kvorum_storage::{Recovery, Store};
+
+use crate::introduction::Announcement;
+use crate::{Advertised, Options, PeerAddress, StartError, local};
+
+/// The founding state of this node, shared by the turn and the tasks that introduce the node.
+#[derive(Debug)]
+pub(crate) struct Founding {
+    identity: Identity,
+    replication: Option<usize>,
+    showcase: bool,
+    /// The other entries of the peer list: who answers there, once it is known.
+    entries: Vec<Option<NodeId>>,
+    stage: Stage,
+    /// Names and addresses of the nodes that have introduced themselves.
+    addresses: BTreeMap<NodeId, (String, Advertised)>,
+    /// The membership that is on its way to the disk, and the LSN of its record.
+    writing: Option<(Bytes, Lsn)>,
+    /// Partitions whose rebuild was ordered by a decision and is not complete.
+    rebuilding: BTreeSet<PartitionId>,
+    /// The last record of watermarks: nothing else written since means nothing to add.
+    watermarks_at: Lsn,
+    durable: Lsn,
+    clock: Hlc,
+}
+
+/// How far the node is.
+#[derive(Debug)]
+enum Stage {
+    /// The peer list has no ids: its nodes are asked for them.
+    Learning(Box<Persisted>),
+    /// The nodes are known.
+    Known(Box<Core>),
+    /// The node must not go on.
+    Failed(StartError),
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Wait; the text says what for.
+    Wait(String),
+    /// Serve with this layout.
+    Serve(Arc<Layout>),
+    /// Serve, and rebuild all partitions first.
+    Rebuild { layout: Arc<Layout>, reason: String, start_above: u32, clock_above: Hlc },
+    /// End.
+    Fail(StartError),
+}
+
+/// What came of an introduction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// A node and the number of its process.
+    Peer(NodeId, u64),
+    /// A node whose process is not known yet, because it does not know the nodes yet.
+    Stranger(NodeId),
+    /// This node itself.
+    Myself,
+}
+
+impl Founding {
+    /// The state at the start of the process `process`.
+    ///
+    /// # Errors
+    /// [`StartError::Refused`] if the data is another node's, cluster's or peer list's.
+    pub(crate) fn open(
+        options: &Options,
+        process: u64,
+        recovery: &Recovery,
+        store: &mut Store,
+        now: Mono,
+    ) -> Result<Founding, StartError> {
+        let mut damaged = recovery.damage.is_some();
+        let mut read = |key| match local::get(store, key) {
+            Ok(value) => value,
+            Err(error) => {
+                tracing::error!("a record of this node's own is damaged: {error}");
+                damaged = true;
+                None
+            }
+        };
+        let membership = read(MEMBERSHIP_KEY);
+        let watermarks = read(WATERMARKS_KEY);
+        let identity = Identity {
+            cluster: options.cluster.clone(),
+            node: options.id,
+            nonce: process,
+            log_id: recovery.log_id,
+            start: recovery.start,
+            recovered: recovery.recovered,
+            damaged,
+        };
+        let mut founding = Founding {
+            identity,
+            replication: options.replication_factor.map(usize::from),
+            showcase: options.showcase,
+            entries: options.peers.iter().map(|peer| peer.id).collect(),
+            stage: Stage::Learning(Box::default()),
+            addresses: BTreeMap::new(),
+            writing: None,
+            rebuilding: BTreeSet::new(),
+            watermarks_at: Lsn::default(),
+            durable: recovery.recovered,
+            clock: recovery.highest,
+        };
+        let known = known_nodes(&options.peers, membership.as_ref(), founding.entries.len())?;
+        let persisted = Persisted { membership, watermarks };
+        founding.stage = Stage::Learning(Box::new(persisted));
+        match known {
+            Some(nodes) => founding.know(nodes, now)?,
+            None => founding.know_if_all_are_learned(now),
+        }
+        match founding.stage {
+            Stage::Failed(error) => Err(error),
+            _ => Ok(founding),
+        }
+    }
+
+    /// All nodes are known, perhaps but for this one.
+    fn know(&mut self, mut nodes: Vec<NodeId>, now: Mono) -> Result<(), StartError> {
+        let persisted = match &mut self.stage {
+            Stage::Learning(persisted) => std::mem::take(&mut **persisted),
+            Stage::Known(_) | Stage::Failed(_) => return Ok(()),
+        };
+        nodes.push(self.identity.node);
+        let refused = |error: PlacementError| StartError::Refused(error.to_string());
+        let proposal = placement::initial_layout(&nodes, self.replication, self.showcase);
+        let core = Core::new(self.identity.clone(), proposal.map_err(refused)?, persisted, now);
+        let core = core.map_err(|refusal| StartError::Refused(refusal.reason))?;
+        self.stage = Stage::Known(Box::new(core));
+        Ok(())
+    }
+
+    fn know_if_all_are_learned(&mut self, now: Mono) {
+        let Some(nodes) = self.entries.iter().copied().collect::<Option<Vec<_>>>() else { return };
+        if let Err(error) = self.know(nodes, now) {
+            self.stage = Stage::Failed(error);
+        }
+    }
+
+    /// Notes how far the log is durable and what the hybrid clock reads.
+    pub(crate) fn progress(&mut self, durable: Lsn, clock: Hlc) {
+        (self.durable, self.clock) = (durable, self.clock.max(clock));
+    }
+
+    /// What this node says to whoever answers at an entry of the peer list.
+    pub(crate) fn hello(&self, place: usize) -> Bytes {
+        let to = self.entries.get(place).copied().flatten();
+        self.greeting(to).encode()
+    }
+
+    fn greeting(&self, to: Option<NodeId>) -> Greeting {
+        match &self.stage {
+            Stage::Known(core) => {
+                Greeting::Hello(Box::new(core.hello(to, self.durable, self.clock)))
+            }
+            Stage::Learning(_) | Stage::Failed(_) => Greeting::Name(Name {
+                cluster: self.identity.cluster.clone(),
+                node: self.identity.node,
+                nonce: self.identity.nonce,
+            }),
+        }
+    }
+
+    /// Another node introduces itself: what to answer, and whom this node has met.
+    pub(crate) fn greeted(&mut self, said: &Announcement, now: Mono) -> (Bytes, Option<Met>) {
+        let greeting = Greeting::decode(said.body.clone()).map_err(Refusal::from);
+        let met = greeting.and_then(|greeting| self.meet(&greeting, now));
+        match met {
+            Ok(met) => {
+                let answer = match met {
+                    Met::Peer(id, _) => {
+                        self.note_address(id, said);
+                        Some(id)
+                    }
+                    Met::Stranger(_) | Met::Myself => None,
+                };
+                (self.greeting(answer).encode(), Some(met))
+            }
+            Err(refusal) => (Greeting::Refused(refusal).encode(), None),
+        }
+    }
+
+    /// What was answered at an entry of the peer list.
+    ///
+    /// # Errors
+    /// The node there and this one do not work together; the reason in words.
+    pub(crate) fn answered(
+        &mut self,
+        place: usize,
+        said: &Announcement,
+        now: Mono,
+    ) -> Result<Met, String> {
+        let greeting = Greeting::decode(said.body.clone()).map_err(Refusal::from);
+        match greeting.and_then(|greeting| self.meet(&greeting, now)) {
+            Ok(met) => {
+                let id = match met {
+                    Met::Peer(id, _) => {
+                        self.note_address(id, said);
+                        id
+                    }
+                    Met::Stranger(id) => id,
+                    Met::Myself => self.identity.node,
+                };
+                if let Some(entry @ None) = self.entries.get_mut(place) {
+                    *entry = Some(id);
+                    self.know_if_all_are_learned(now);
+                }
+                Ok(met)
+            }
+            Err(refusal) if refusal.kind == RefusalKind::Myself => Ok(Met::Myself),
+            Err(refusal) => {
+                let reason = refusal.reason.clone();
+                match &mut self.stage {
+                    Stage::Known(core) => core.refused(refusal),
+                    Stage::Learning(_) if refusal.kind.is_fatal() => {
+                        self.stage = Stage::Failed(StartError::Refused(refusal.reason));
+                    }
+                    Stage::Learning(_) | Stage::Failed(_) => {}
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// Takes note of what a node has said.
+    fn meet(&mut self, greeting: &Greeting, now: Mono) -> Result<Met, Refusal> {
+        match (greeting, &mut self.stage) {
+            (Greeting::Hello(hello), Stage::Known(core)) => {
+                core.receive(hello, now)?;
+                Ok(Met::Peer(hello.node, hello.mark.nonce))
+            }
+            (Greeting::Hello(hello), _) => self.meet_by_name(&Name {
+                cluster: hello.cluster.clone(),
+                node: hello.node,
+                nonce: hello.mark.nonce,
+            }),
+            (Greeting::Name(name), _) => self.meet_by_name(name),
+            (Greeting::Refused(refusal), _) => Err(refusal.clone()),
+        }
+    }
+
+    fn meet_by_name(&self, name: &Name) -> Result<Met, Refusal> {
+        let refuse = |kind, reason| Err(Refusal { kind, reason });
+        let Identity { cluster, node, nonce, .. } = &self.identity;
+        if name.cluster != *cluster {
+            let (other, theirs) = (name.node, &name.cluster);
+            let reason = format!(
+                "node {other} belongs to the cluster {theirs:?} and node {node} to {cluster:?}"
+            );
+            return refuse(RefusalKind::OtherCluster, reason);
+        }
+        match (name.node == *node, name.nonce == *nonce) {
+            (false, _) => Ok(Met::Stranger(name.node)),
+            (true, true) => Ok(Met::Myself),
+            (true, false) => {
+                let reason = format!("another process already runs as node {node}");
+                refuse(RefusalKind::Duplicate, reason)
+            }
+        }
+    }
+
+    fn note_address(&mut self, id: NodeId, said: &Announcement) {
+        self.addresses.insert(id, (said.name.clone(), said.advertised.clone()));
+    }
+
+    /// The name and the addresses of a node that has introduced itself.
+    pub(crate) fn address(&self, id: NodeId) -> Option<&(String, Advertised)> {
+        self.addresses.get(&id)
+    }
+
+    /// Writes what must be durable, and says what to do.
+    pub(crate) fn step(&mut self, store: &mut Store, now: Mono) -> Step {
+        let core = match &mut self.stage {
+            Stage::Known(core) => core,
+            Stage::Learning(_) => {
+                let silent = self.entries.iter().filter(|entry| entry.is_none()).count();
+                return Step::Wait(format!("waiting for {silent} nodes of the list of peers"));
+            }
+            Stage::Failed(error) => return Step::Fail(error.clone()),
+        };
+        let layout = || Arc::new(core.layout().clone());
+        match core.decide(now) {
+            Decision::Serve => Step::Serve(layout()),
+            Decision::Rebuild { reason, start_above, clock_above } => {
+                Step::Rebuild { layout: layout(), reason, start_above, clock_above }
+            }
+            Decision::Wait { missing, .. } => {
+                let missing: Vec<String> = missing.iter().map(NodeId::to_string).collect();
+                Step::Wait(format!("waiting for node {}", missing.join(", node ")))
+            }
+            Decision::Refuse(refusal) if refusal.kind.is_fatal() => {
+                Step::Fail(StartError::Refused(refusal.reason))
+            }
+            Decision::Refuse(refusal) => Step::Wait(refusal.reason),
+            Decision::Persist(record) => {
+                if self.writing.as_ref().is_none_or(|(writing, _)| *writing != record) {
+                    let lsn = local::put(store, MEMBERSHIP_KEY, record.clone());
+                    // If this turn's frame is full the next turn tries again.
+                    self.writing = lsn.ok().map(|lsn| (record, lsn));
+                }
+                Step::Wait("joining the cluster".to_owned())
+            }
+        }
+    }
+
+    /// The log is durable up to here. True if that makes the membership durable.
+    pub(crate) fn persisted(&mut self, now: Mono) -> bool {
+        let durable = self.durable;
+        let Some((record, _)) = self.writing.take_if(|(_, lsn)| *lsn <= durable) else {
+            return false;
+        };
+        let Stage::Known(core) = &mut self.stage else { return false };
+        // What has changed meanwhile must become durable first.
+        let latest = core.decide(now) == Decision::Persist(record);
+        if latest {
+            core.persisted();
+        }
+        latest
+    }
+
+    /// These partitions are being rebuilt because a decision said so.
+    pub(crate) fn rebuild(&mut self, partitions: &[PartitionId]) {
+        self.rebuilding.extend(partitions);
+    }
+
+    /// Whether a rebuild that a decision ordered is under way.
+    pub(crate) fn is_rebuilding(&self) -> bool {
+        !self.rebuilding.is_empty()
+    }
+
+    /// A partition was rebuilt, durably. True if it was the last one of those ordered.
+    pub(crate) fn rebuilt(&mut self, partition: PartitionId, store: &mut Store) -> bool {
+        if !self.rebuilding.remove(&partition) || self.is_rebuilding() {
+            return false;
+        }
+        store.rebuilt();
+        if let Stage::Known(core) = &mut self.stage {
+            core.rebuilt();
+        }
+        true
+    }
+
+    /// The streams with a process of a node are complete.
+    pub(crate) fn connected(&mut self, node: NodeId, process: u64, now: Mono) {
+        if let Stage::Known(core) = &mut self.stage {
+            core.connected(node, process, now);
+        }
+    }
+
+    /// The streams with a node are lost.
+    pub(crate) fn disconnected(&mut self, node: NodeId) {
+        if let Stage::Known(core) = &mut self.stage {
+            core.disconnected(node);
+        }
+    }
+
+    /// A connected node has told how far its log is durable.
+    pub(crate) fn heard(&mut self, node: NodeId, durable: Lsn, now: Mono) {
+        if let Stage::Known(core) = &mut self.stage {
+            core.heard(node, durable, now);
+        }
+    }
+
+    /// Writes the other nodes' watermarks if it is time. On an idle node it is not: the record
+    /// would make this node's own watermark grow, which the others would write down in turn.
+    pub(crate) fn keep_watermarks(&mut self, store: &mut Store, now: Mono) {
+        let Stage::Known(core) = &mut self.stage else { return };
+        let urgent = core.next_watermarks() == Some(Mono::default());
+        if self.durable <= self.watermarks_at && !urgent {
+            return;
+        }
+        if let Some(record) = core.watermarks_due(now) {
+            match local::put(store, WATERMARKS_KEY, record) {
+                Ok(lsn) => self.watermarks_at = lsn,
+                Err(refused) => tracing::warn!("the watermarks were not written: {refused}"),
+            }
+        }
+    }
+
+    /// The replication factor of the cluster; zero before the nodes are known.
+    pub(crate) fn replication(&self) -> usize {
+        let first = PartitionId { placement: 0, number: 0 };
+        match &self.stage {
+            Stage::Known(core) => core.layout().replicas(first).len(),
+            Stage::Learning(_) | Stage::Failed(_) => 0,
+        }
+    }
+
+    /// The replication factor that was asked for, if the cluster has another one.
+    pub(crate) fn ignored_replication(&self) -> Option<usize> {
+        self.replication.filter(|asked| *asked != self.replication())
+    }
+}
+
+/// The other nodes, as far as the peer list or the membership of an earlier start names them.
+///
+/// # Errors
+/// [`StartError::Refused`] if the list has another length than the cluster of the earlier start.
+fn known_nodes(
+    peers: &[PeerAddress],
+    membership: Option<&Bytes>,
+    entries: usize,
+) -> Result<Option<Vec<NodeId>>, StartError> {
+    if let Some(ids) = peers.iter().map(|peer| peer.id).collect::<Option<Vec<_>>>() {
+        return Ok(Some(ids));
+    }
+    let Some(membership) = membership else { return Ok(None) };
+    // A record that cannot be read is reported with the rest of the founding.
+    let Ok(membership) = Membership::decode(membership.clone()) else {
+        return Ok(Some(Vec::new()));
+    };
+    let nodes = membership.founded.layout.nodes().to_vec();
+    if entries == nodes.len() || entries + 1 == nodes.len() {
+        return Ok(Some(nodes));
+    }
+    Err(StartError::Refused(format!(
+        "the data directory belongs to a cluster of {} nodes, but the list of peers has {entries}",
+        nodes.len()
+    )))
+}

@@ -1,0 +1,122 @@
+//! Introductions between nodes: the Hello of the gRPC port.
+//!
+//! A list of gRPC addresses is all a node is given; Hello tells who answers there, where its
+//! streams arrive, and what it remembers of the asking node.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kvorum_proto::kvorum::peer::v1::introduction_client::IntroductionClient;
+use kvorum_proto::kvorum::peer::v1::introduction_server::{Introduction, IntroductionServer};
+use kvorum_proto::kvorum::peer::v1::{HelloRequest, HelloResponse};
+use tonic::transport::Endpoint;
+use tonic::{Request, Response, Status};
+
+use crate::peer::{describe, uri};
+use crate::{Advertised, Node, PeerAddress};
+
+/// How long an introduction may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Announcement {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where it can be reached.
+    pub(crate) advertised: Advertised,
+    /// Who it is, and what it knows of its cluster (`kvorum_cluster::founding::Greeting`).
+    pub(crate) body: Bytes,
+}
+
+/// The service that other nodes introduce themselves to, to be mounted on the gRPC port.
+#[must_use]
+pub fn introduction_service(node: &Node) -> IntroductionServer<IntroductionService> {
+    IntroductionServer::new(IntroductionService { node: node.clone() })
+}
+
+/// Answers introductions on behalf of a node.
+#[derive(Debug)]
+pub struct IntroductionService {
+    node: Node,
+}
+
+#[tonic::async_trait]
+impl Introduction for IntroductionService {
+    async fn hello(
+        &self,
+        request: Request<HelloRequest>,
+    ) -> Result<Response<HelloResponse>, Status> {
+        let said = request.into_inner();
+        let announcement = Announcement {
+            name: said.name,
+            advertised: Advertised {
+                host: said.host,
+                resp_port: port(said.resp_port)?,
+                grpc_port: port(said.grpc_port)?,
+                http_port: port(said.http_port)?,
+                peer_port: port(said.peer_port)?,
+            },
+            body: said.body,
+        };
+        let answer = self.node.greet(announcement).await.map_err(Status::unavailable)?;
+        let Announcement { name, advertised, body } = answer;
+        Ok(Response::new(HelloResponse {
+            body,
+            name,
+            host: advertised.host,
+            resp_port: advertised.resp_port.into(),
+            grpc_port: advertised.grpc_port.into(),
+            http_port: advertised.http_port.into(),
+            peer_port: advertised.peer_port.into(),
+        }))
+    }
+}
+
+/// Introduces this node to a peer.
+///
+/// # Errors
+/// What went wrong, in words for the log.
+pub(crate) async fn introduce(
+    to: &PeerAddress,
+    ours: Announcement,
+) -> Result<Announcement, String> {
+    match tokio::time::timeout(TIMEOUT, attempt(to, ours)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(format!("{}:{} did not answer in time", to.host, to.port)),
+    }
+}
+
+async fn attempt(to: &PeerAddress, ours: Announcement) -> Result<Announcement, String> {
+    let endpoint = Endpoint::from_shared(uri(&to.host, to.port));
+    let endpoint = endpoint.map_err(|error| describe(&error))?.connect_timeout(TIMEOUT);
+    let channel = endpoint.connect().await.map_err(|error| describe(&error))?;
+    let Announcement { name, advertised, body } = ours;
+    let request = HelloRequest {
+        body,
+        name,
+        host: advertised.host,
+        resp_port: advertised.resp_port.into(),
+        grpc_port: advertised.grpc_port.into(),
+        http_port: advertised.http_port.into(),
+        peer_port: advertised.peer_port.into(),
+    };
+    let answer = IntroductionClient::new(channel).hello(request).await;
+    let said = answer.map_err(|status| status.message().to_owned())?.into_inner();
+    let bad = |status: Status| status.message().to_owned();
+    Ok(Announcement {
+        name: said.name,
+        advertised: Advertised {
+            host: said.host,
+            resp_port: port(said.resp_port).map_err(bad)?,
+            grpc_port: port(said.grpc_port).map_err(bad)?,
+            http_port: port(said.http_port).map_err(bad)?,
+            peer_port: port(said.peer_port).map_err(bad)?,
+        },
+        body: said.body,
+    })
+}
+
+fn port(number: u32) -> Result<u16, Status> {
+    u16::try_from(number).map_err(|_| Status::invalid_argument("a port is above 65535"))
+}

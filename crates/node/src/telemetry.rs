@@ -1,0 +1,121 @@
+//! The metrics of a node. Handles are looked up once; nothing here runs per operation.
+
+use std::time::Duration;
+
+use kvorum_core::NodeId;
+use kvorum_replication::Event;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// The metrics of the turn.
+pub(crate) struct TurnMetrics {
+    /// From the arrival of the oldest input of a turn to the turn.
+    pub(crate) queue: Histogram,
+    /// A turn without its sync.
+    pub(crate) turn: Histogram,
+    /// Inputs per turn.
+    pub(crate) inputs: Histogram,
+    /// Bytes of each frame sent to a peer.
+    pub(crate) frame_bytes: Histogram,
+    /// One write and sync of the log.
+    pub(crate) sync: Histogram,
+    /// Records made durable by one sync.
+    pub(crate) sync_records: Histogram,
+    /// Frames sent to peers.
+    pub(crate) attempts: Counter,
+    /// Writes that were not sent to a replica.
+    pub(crate) failures: Counter,
+}
+
+impl TurnMetrics {
+    pub(crate) fn new() -> TurnMetrics {
+        TurnMetrics {
+            queue: histogram!("kvorum_queue_seconds"),
+            turn: histogram!("kvorum_turn_seconds"),
+            inputs: histogram!("kvorum_turn_inputs"),
+            frame_bytes: histogram!("kvorum_peer_frame_bytes"),
+            sync: histogram!("kvorum_wal_sync_seconds"),
+            sync_records: histogram!("kvorum_wal_sync_records"),
+            attempts: counter!("kv_replication_attempts_total"),
+            failures: counter!("kv_replication_failures_total"),
+        }
+    }
+}
+
+/// The counters of what happens inside the replica groups.
+pub(crate) struct EventMetrics {
+    restamps: Counter,
+    superseded: Counter,
+    read_repairs: Counter,
+    under_replicated: Counter,
+    late_acks: Counter,
+    corrupt: Counter,
+    shed: Counter,
+}
+
+impl EventMetrics {
+    pub(crate) fn new() -> EventMetrics {
+        EventMetrics {
+            restamps: counter!("kvorum_restamps_total"),
+            superseded: counter!("kvorum_superseded_total"),
+            read_repairs: counter!("kvorum_read_repairs_total"),
+            under_replicated: counter!("kvorum_under_replicated_total"),
+            late_acks: counter!("kvorum_late_acks_total"),
+            corrupt: counter!("kvorum_corrupt_records_total"),
+            shed: counter!("kvorum_shed_total"),
+        }
+    }
+
+    /// The counter of an event.
+    pub(crate) const fn of(&self, event: Event) -> &Counter {
+        match event {
+            Event::Restamp => &self.restamps,
+            Event::Superseded => &self.superseded,
+            Event::ReadRepair => &self.read_repairs,
+            Event::UnderReplicated => &self.under_replicated,
+            Event::LateAck => &self.late_acks,
+            Event::Corrupt => &self.corrupt,
+            Event::Shed => &self.shed,
+        }
+    }
+}
+
+/// The metrics of one peer.
+pub(crate) struct PeerMetrics {
+    /// One while it is connected.
+    pub(crate) up: Gauge,
+    pub(crate) sent: Counter,
+    pub(crate) received: Counter,
+    /// Bytes its streams have not taken yet.
+    pub(crate) queued: Gauge,
+    /// Bytes it has not acknowledged yet.
+    pub(crate) in_flight: Gauge,
+    pub(crate) round_trip: Histogram,
+    pub(crate) pings: Counter,
+}
+
+impl PeerMetrics {
+    pub(crate) fn new(peer: NodeId) -> PeerMetrics {
+        let id = peer.to_string();
+        let metrics = PeerMetrics {
+            up: node_up(peer),
+            sent: counter!("kvorum_peer_sent_bytes_total", "peer" => id.clone()),
+            received: counter!("kvorum_peer_received_bytes_total", "peer" => id.clone()),
+            queued: gauge!("kvorum_peer_queue_bytes", "peer" => id.clone()),
+            in_flight: gauge!("kvorum_peer_in_flight_bytes", "peer" => id.clone()),
+            round_trip: histogram!("kvorum_peer_round_trip_seconds", "peer" => id),
+            pings: counter!("kv_gossip_messages_total"),
+        };
+        metrics.up.set(0.0);
+        metrics
+    }
+}
+
+/// Whether a node is up; its label is the name that a node has unless told otherwise.
+pub(crate) fn node_up(id: NodeId) -> Gauge {
+    gauge!("kv_node_up", "node_id" => format!("node-{id}"))
+}
+
+/// Seconds, as histograms want them.
+pub(crate) fn seconds(span: Duration) -> f64 {
+    span.as_secs_f64()
+}

@@ -1,0 +1,381 @@
+//! The turn: the loop that owns the shard and the store.
+//!
+//! 1. Whatever is ready is collected: the loop yields once, so that every connection and stream
+//!    with something to read has put it into the inbox.
+//! 2. The shard takes all of it and closes one frame per peer.
+//! 3. The frames leave, and the loop yields once more so that they are on their way before this
+//!    node's own sync begins: the syncs of all replicas overlap.
+//! 4. Every connection is written once.
+//! 5. The log is written and synced, here or on a thread; what becomes durable is the first input
+//!    of a later turn, together with all that has arrived meanwhile: group commit without timers.
+
+pub(crate) mod callers;
+mod duties;
+pub(crate) mod inbox;
+pub(crate) mod inputs;
+mod observe;
+pub(crate) mod upkeep;
+pub(crate) mod wal;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kvorum_core::{Error, KeyspaceId, Lsn, Mono, NodeId, Now, Outcome, Reply, Request, Slot};
+use kvorum_replication::Event;
+use kvorum_shard::{In, Out, Shard};
+use kvorum_storage::{Fatal, Recovery, Store, WorkDone};
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+
+use self::callers::{Caller, Callers};
+use self::inbox::{Arrival, Inbox};
+use self::observe::Observer;
+use self::upkeep::Upkeep;
+use self::wal::{SyncDone, Wal};
+use crate::StartError;
+use crate::clock::Clock;
+use crate::connections::Connections;
+use crate::founding::Founding;
+use crate::handle::{Ending, Shared};
+use crate::introduction::Announcement;
+use crate::peer::Links;
+use crate::telemetry::{EventMetrics, TurnMetrics, seconds};
+
+/// How often a turn looks after what no input drives: pings, status, background work.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+/// How long a stopping node waits for pending requests.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the threads of this node tell the turn.
+pub(crate) enum Signal {
+    /// A sync has ended.
+    Synced(SyncDone),
+    /// A piece of background work has ended.
+    Worked(WorkDone),
+}
+
+/// What the turn is made of.
+pub(crate) struct Parts {
+    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inbox: Rc<Inbox>,
+    pub(crate) connections: Rc<Connections>,
+    pub(crate) links: Rc<Links>,
+    pub(crate) ourselves: Announcement,
+    pub(crate) recovery: Recovery,
+    pub(crate) store: Store,
+    /// How many bytes of records one turn may write.
+    pub(crate) frame_room: usize,
+    pub(crate) founding: Rc<RefCell<Founding>>,
+    pub(crate) wal: Wal,
+    pub(crate) upkeep: Upkeep,
+}
+
+/// The state of the loop.
+pub(crate) struct Turn {
+    parts: Parts,
+    /// There is none before the node knows its cluster.
+    shard: Option<Shard>,
+    callers: Callers,
+    /// What has arrived and waits for room in the log's open frame.
+    frames: VecDeque<(NodeId, u64, Bytes)>,
+    requests: VecDeque<(Caller, Request)>,
+    /// About how many bytes of the open frame of the log are filled.
+    filled: usize,
+    outs: Vec<Out>,
+    /// A frame was sent in this turn.
+    sent: bool,
+    /// The records up to here were durable at the last sync.
+    durable: Lsn,
+    /// The value of `durable` at the last tick.
+    settled: Lsn,
+    /// A sync job is on its way.
+    syncing: bool,
+    /// Background work is on its way.
+    working: bool,
+    /// What the node waits for before it serves.
+    waiting: String,
+    /// Slots with corrupt records that are to be copied from other nodes.
+    corrupt: Vec<(KeyspaceId, Slot)>,
+    /// Since when the node is stopping, and why if it was not told to.
+    stopping: Option<Mono>,
+    refusal: Option<StartError>,
+    observer: Observer,
+    metrics: TurnMetrics,
+    events: EventMetrics,
+}
+
+impl Turn {
+    pub(crate) fn new(parts: Parts) -> Turn {
+        Turn {
+            durable: parts.store.durable(),
+            settled: parts.store.durable(),
+            observer: Observer::new(&parts),
+            parts,
+            shard: None,
+            callers: Callers::new(),
+            frames: VecDeque::new(),
+            requests: VecDeque::new(),
+            filled: 0,
+            outs: Vec::new(),
+            sent: false,
+            syncing: false,
+            working: false,
+            waiting: "starting".to_owned(),
+            corrupt: Vec::new(),
+            stopping: None,
+            refusal: None,
+            metrics: TurnMetrics::new(),
+            events: EventMetrics::new(),
+        }
+    }
+
+    /// Runs turns until the node is told to stop.
+    ///
+    /// # Errors
+    /// [`Fatal`]: what is on the disk is unknown, and the process must end.
+    pub(crate) async fn run(mut self) -> Result<Ending, Fatal> {
+        let mut arrivals = Vec::new();
+        self.advance(self.parts.clock.now());
+        while !self.stopped() {
+            self.wait().await;
+            yield_now().await;
+            self.turn(&mut arrivals).await?;
+        }
+        self.parts.links.close();
+        if let Some(job) = self.parts.store.seal().or_else(|| self.parts.store.settle()) {
+            self.parts.store.complete(job.run())?;
+        }
+        Ok(self.refusal.map_or(Ok(()), Err))
+    }
+
+    /// Waits for something to do.
+    async fn wait(&self) {
+        let deadline = self.shard.as_ref().and_then(Shard::next_deadline);
+        let filled = self.parts.inbox.filled();
+        match deadline {
+            _ if !self.parts.inbox.is_empty() || self.next_fits() => {}
+            None => filled.await,
+            Some(at) => {
+                let at = tokio::time::Instant::from_std(self.parts.clock.instant(at));
+                // Whichever it is, the turn finds out.
+                let _ = tokio::time::timeout_at(at, filled).await;
+            }
+        }
+    }
+
+    async fn turn(&mut self, arrivals: &mut Vec<Arrival>) -> Result<(), Fatal> {
+        let begun = Instant::now();
+        if let Some(oldest) = self.parts.inbox.take(arrivals) {
+            self.metrics.queue.record(seconds(begun - oldest));
+            self.metrics.inputs.record(arrivals.len() as f64);
+        }
+        let now = self.parts.clock.now();
+        for arrival in arrivals.drain(..) {
+            self.take(now, arrival)?;
+        }
+        self.work_off(now);
+        if let Some(shard) = &mut self.shard {
+            if shard.next_deadline().is_some_and(|at| at <= now.mono) {
+                shard.step(now, In::Deadline, &mut self.parts.store, &mut self.outs);
+            }
+            shard.end_of_turn(now, &mut self.outs);
+        }
+        self.carry_out();
+        if std::mem::take(&mut self.sent) {
+            yield_now().await;
+        }
+        self.parts.connections.flush();
+        self.maintain(now);
+        self.metrics.turn.record(seconds(begun.elapsed()));
+        self.sync()
+    }
+
+    fn take(&mut self, now: Now, arrival: Arrival) -> Result<(), Fatal> {
+        match arrival {
+            Arrival::Call { connection, call, request } => {
+                self.requests.push_back((Caller::Session { connection, call }, request));
+            }
+            Arrival::Batch { requests, bytes, answer } => self.batch(requests, bytes, answer),
+            Arrival::Frame { from, epoch, body } => self.frames.push_back((from, epoch, body)),
+            Arrival::PeerUp { peer, epoch, process } => {
+                if self.parts.links.is_current(peer, epoch) {
+                    self.parts.founding.borrow_mut().connected(peer, process, now.mono);
+                    self.change(now, In::PeerUp(peer));
+                }
+            }
+            Arrival::PeerDown { peer } => {
+                self.parts.founding.borrow_mut().disconnected(peer);
+                self.change(now, In::PeerDown(peer));
+            }
+            Arrival::Synced(done) => {
+                self.syncing = false;
+                self.synced(done)?;
+            }
+            Arrival::Durable(lsn) => self.step(now, In::Durable(lsn)),
+            Arrival::Worked(done) => {
+                self.working = false;
+                self.parts.store.work_done(done);
+            }
+            Arrival::Greeted { announcement, answer } => self.greeted(now, &announcement, answer),
+            Arrival::News => self.advance(now),
+            Arrival::Tick => self.tick(now)?,
+            Arrival::Stop => {
+                self.stopping.get_or_insert(now.mono);
+                self.parts.connections.close_all();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something waits that the open frame of the log has room for.
+    fn next_fits(&self) -> bool {
+        let frame = self.frames.front().map(|(_, _, body)| frame_cost(body));
+        let request = self.requests.front().map(|(_, request)| request_cost(request));
+        let next = frame.or(request);
+        next.is_some_and(|cost| self.filled == 0 || self.filled + cost <= self.parts.frame_room)
+    }
+
+    /// Hands frames and requests to the shard as long as the open frame of the log has room for
+    /// what they write; the rest waits for the next one.
+    fn work_off(&mut self, now: Now) {
+        while self.next_fits() {
+            if let Some((from, epoch, body)) = self.frames.pop_front() {
+                self.filled += frame_cost(&body);
+                // A frame of a connection that has ended means nothing any more.
+                if self.parts.links.is_current(from, epoch) {
+                    self.step(now, In::Frame { from, body });
+                }
+            } else if let Some((caller, request)) = self.requests.pop_front() {
+                self.filled += request_cost(&request);
+                self.request(now, caller, request);
+            }
+        }
+    }
+
+    /// Hands an input to the shard; before the cluster is known there is none, and nothing is
+    /// lost: frames and durable records mean nothing yet.
+    fn step(&mut self, now: Now, input: In) {
+        if let Some(shard) = &mut self.shard {
+            shard.step(now, input, &mut self.parts.store, &mut self.outs);
+        }
+    }
+
+    /// A peer has come or gone. What was said to it before belongs to the connection before.
+    fn change(&mut self, now: Now, input: In) {
+        self.carry_out();
+        self.step(now, input);
+    }
+
+    fn request(&mut self, now: Now, caller: Caller, request: Request) {
+        let refusal = match (&self.shard, self.stopping) {
+            (_, Some(_)) => "stopping".into(),
+            (None, _) => self.waiting.clone().into(),
+            (Some(_), None) => {
+                let ticket = self.callers.enter(caller);
+                return self.step(now, In::Request { ticket, request });
+            }
+        };
+        self.answer(caller, Err(Error::NotServing(refusal)));
+    }
+
+    fn batch(
+        &mut self,
+        requests: Vec<Request>,
+        bytes: usize,
+        answer: oneshot::Sender<Vec<Outcome<Reply>>>,
+    ) {
+        self.parts.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let batch = self.callers.open(requests.len(), answer);
+        for (position, request) in requests.into_iter().enumerate() {
+            self.requests.push_back((Caller::Batch { batch, position }, request));
+        }
+    }
+
+    fn answer(&mut self, caller: Caller, outcome: Outcome<Reply>) {
+        match caller {
+            Caller::Session { connection, call } => {
+                self.parts.connections.complete(connection, call, outcome);
+            }
+            Caller::Batch { batch, position } => self.callers.collect(batch, position, outcome),
+        }
+    }
+
+    /// Carries out what the shard wants done.
+    fn carry_out(&mut self) {
+        let mut outs = std::mem::take(&mut self.outs);
+        for out in outs.drain(..) {
+            match out {
+                Out::Reply { ticket, outcome } => {
+                    if let Some(caller) = self.callers.leave(ticket) {
+                        self.answer(caller, outcome);
+                    }
+                }
+                Out::Send { to, class, frame } => {
+                    self.sent = true;
+                    self.metrics.attempts.increment(1);
+                    self.metrics.frame_bytes.record(frame.len() as f64);
+                    self.parts.links.send(to, class, frame);
+                }
+                Out::Rebuilt(partition) => self.rebuilt(partition),
+                Out::Count(event) => {
+                    self.events.of(event).increment(1);
+                    if event == Event::UnderReplicated {
+                        self.metrics.failures.increment(1);
+                        self.observer.under_replicated += 1;
+                    }
+                }
+                Out::BadFrame { from, reason } => self.parts.links.lose(from, None, reason),
+            }
+        }
+        self.outs = outs;
+    }
+
+    /// Has the open frame of the log written and synced, unless a job is on its way.
+    fn sync(&mut self) -> Result<(), Fatal> {
+        if self.syncing {
+            return Ok(());
+        }
+        self.filled = 0;
+        let Some(job) = self.parts.store.seal() else { return Ok(()) };
+        self.start(job)
+    }
+
+    fn start(&mut self, job: kvorum_storage::SyncJob) -> Result<(), Fatal> {
+        match self.parts.wal.start(job) {
+            Some(done) => self.synced(done),
+            None => {
+                self.syncing = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn synced(&mut self, SyncDone { done, took }: SyncDone) -> Result<(), Fatal> {
+        let durable = self.parts.store.complete(done)?;
+        self.metrics.sync.record(seconds(took));
+        self.metrics.sync_records.record(durable.0.saturating_sub(self.durable.0) as f64);
+        self.durable = durable;
+        self.became_durable();
+        self.parts.inbox.push(Arrival::Durable(durable));
+        Ok(())
+    }
+}
+
+/// About how many bytes of log a record takes besides its key and value.
+const RECORD_OVERHEAD: usize = 96;
+
+/// About how many bytes of log a request takes.
+fn request_cost(request: &Request) -> usize {
+    if request.op.is_write() { request.op.weight() + RECORD_OVERHEAD } else { 0 }
+}
+
+/// How many bytes of log the records of a peer's frame take at most: in the log they are a little
+/// longer than on the wire.
+fn frame_cost(body: &Bytes) -> usize {
+    body.len() + body.len() / 2
+}

@@ -1,0 +1,204 @@
+//! What a turn does besides moving requests: founding, pings, background work, the end.
+
+use std::sync::Arc;
+
+use kvorum_core::{Hlc, HybridClock, Layout, NodeId, Now, PartitionId, Writer};
+use kvorum_shard::{In, Options, Shard};
+use kvorum_storage::Fatal;
+use tokio::sync::oneshot;
+
+use super::{STOP_TIMEOUT, Turn};
+use crate::StartError;
+use crate::founding::{Met, Step};
+use crate::introduction::Announcement;
+
+impl Turn {
+    /// A node introduces itself.
+    pub(super) fn greeted(
+        &mut self,
+        now: Now,
+        announcement: &Announcement,
+        answer: oneshot::Sender<Announcement>,
+    ) {
+        self.report_progress();
+        let (body, met) = self.parts.founding.borrow_mut().greeted(announcement, now.mono);
+        // An asker that has gone away asks again.
+        let _ = answer.send(Announcement { body, ..self.parts.ourselves.clone() });
+        let Some(Met::Peer(id, process)) = met else { return };
+        self.parts.links.introduced(id, process);
+        // A node that introduces itself is reachable. Only the dialling side concludes something
+        // from it, or two nodes would greet each other without a pause.
+        if self.parts.links.identity().me < id && !self.parts.links.is_up(id) {
+            self.parts.links.knock(id);
+        }
+        self.advance(now);
+    }
+
+    /// Tells the founding what this node has to tell in introductions.
+    fn report_progress(&self) {
+        let clock = self.shard.as_ref().map_or(Hlc::default(), Shard::clock);
+        self.parts.founding.borrow_mut().progress(self.durable, clock);
+    }
+
+    /// The log has become durable up to `self.durable`.
+    pub(super) fn became_durable(&mut self) {
+        self.parts.links.set_durable(self.durable);
+        self.report_progress();
+        let now = self.parts.clock.now();
+        if self.parts.founding.borrow_mut().persisted(now.mono) {
+            self.advance(now);
+        }
+    }
+
+    /// Sees how far the founding is, and does what it says.
+    pub(super) fn advance(&mut self, now: Now) {
+        let step = self.parts.founding.borrow_mut().step(&mut self.parts.store, now.mono);
+        match step {
+            Step::Wait(reason) => self.waiting = reason,
+            Step::Serve(layout) => self.serve(now, &layout, 0, Hlc::default()),
+            Step::Rebuild { layout, reason, start_above, clock_above } => {
+                self.serve(now, &layout, start_above, clock_above);
+                self.rebuild_all(now, &layout, &reason, clock_above);
+            }
+            // A node that serves already goes on: the others decide whether they talk to it.
+            Step::Fail(error) if self.shard.is_none() => self.refuse(now, error),
+            Step::Fail(_) => {}
+        }
+    }
+
+    /// The cluster is known: from now on requests are taken.
+    fn serve(&mut self, now: Now, layout: &Arc<Layout>, start_above: u32, clock_above: Hlc) {
+        if self.shard.is_some() {
+            return;
+        }
+        let me = self.parts.links.identity().me;
+        let recovery = self.parts.recovery;
+        // The start number only tells the lives of a node apart that could stamp the same
+        // reading; the next start counts on from the log's own.
+        let start = recovery.start.max(start_above.saturating_add(1));
+        let highest = recovery.highest.max(clock_above);
+        let clock = HybridClock::new(Writer::new(me, start), highest);
+        let mut shard = Shard::new(Options::new(me), Arc::clone(layout), clock);
+        shard.step(now, In::Durable(self.durable), &mut self.parts.store, &mut self.outs);
+        self.shard = Some(shard);
+        self.parts.shared.publish_layout(Arc::clone(layout));
+        let peers: Vec<NodeId> = layout.nodes().iter().copied().filter(|id| *id != me).collect();
+        self.parts.links.open(&peers);
+        if let Some(asked) = self.parts.founding.borrow().ignored_replication() {
+            tracing::warn!(
+                "a replication factor of {asked} was asked for; the cluster has another"
+            );
+        }
+        tracing::info!("serving in a cluster of {} nodes", layout.nodes().len());
+        self.renew();
+    }
+
+    /// This node has lost something: everything it holds is copied from the others.
+    fn rebuild_all(&mut self, now: Now, layout: &Layout, reason: &str, clock_above: Hlc) {
+        if self.parts.founding.borrow().is_rebuilding() {
+            return;
+        }
+        let held: Vec<PartitionId> = layout.partitions_on(self.parts.links.identity().me).collect();
+        tracing::warn!(
+            "[REPLICATE] {} partitions are copied from other nodes: {reason}",
+            held.len()
+        );
+        self.parts.founding.borrow_mut().rebuild(&held);
+        if let Some(shard) = &mut self.shard {
+            shard.observe(clock_above);
+        }
+        self.step(now, In::Rebuild(held));
+        self.renew();
+    }
+
+    /// A partition was rebuilt, durably.
+    pub(super) fn rebuilt(&mut self, partition: PartitionId) {
+        let done = self.parts.founding.borrow_mut().rebuilt(partition, &mut self.parts.store);
+        if done {
+            tracing::info!("[REPLICATE] all partitions have been copied from other nodes");
+            self.advance(self.parts.clock.now());
+            self.renew();
+        }
+    }
+
+    /// This node must not serve: it ends.
+    fn refuse(&mut self, now: Now, error: StartError) {
+        tracing::error!("{error}");
+        self.waiting = error.to_string();
+        self.refusal = Some(error);
+        self.stopping.get_or_insert(now.mono);
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Now) -> Result<(), Fatal> {
+        self.observer.ticks += 1;
+        self.parts.links.ping();
+        {
+            let mut founding = self.parts.founding.borrow_mut();
+            for (peer, durable) in self.parts.links.take_told() {
+                founding.heard(peer, durable, now.mono);
+            }
+            founding.keep_watermarks(&mut self.parts.store, now.mono);
+        }
+        self.advance(now);
+        self.repair(now);
+        self.observe(now.mono);
+        // Nothing was written since the last tick: what was written before is proved durable.
+        let idle = std::mem::replace(&mut self.settled, self.durable) == self.durable;
+        if idle
+            && !self.syncing
+            && let Some(job) = self.parts.store.settle()
+        {
+            self.start(job)?;
+        }
+        Ok(())
+    }
+
+    /// Copies partitions with corrupt records from the other replicas, once all of those are up:
+    /// a partition that is being copied does not answer reads.
+    fn repair(&mut self, now: Now) {
+        self.corrupt.extend(self.parts.store.take_corrupt());
+        let Some(shard) = &self.shard else { return };
+        let (layout, me) = (Arc::clone(shard.layout()), self.parts.links.identity().me);
+        let whole = |partition: PartitionId| {
+            let replicas = layout.replicas(partition);
+            replicas.len() > 1 && replicas.iter().all(|id| *id == me || shard.is_up(*id))
+        };
+        let mut partitions = Vec::new();
+        self.corrupt.retain(|(keyspace, slot)| match layout.partition_of(*keyspace, *slot) {
+            Some(partition) if whole(partition) => {
+                partitions.push(partition);
+                false
+            }
+            other => other.is_some(),
+        });
+        partitions.sort_unstable();
+        partitions.dedup();
+        if !partitions.is_empty() {
+            let count = partitions.len();
+            tracing::warn!("[REPLICATE] {count} partitions hold damaged records: copying them");
+            self.step(now, In::Rebuild(partitions));
+        }
+    }
+
+    /// Hands out background work. Called between turns.
+    pub(super) fn maintain(&mut self, now: Now) {
+        while !self.working
+            && let Some(work) = self.parts.store.maintain(now.mono)
+        {
+            match self.parts.upkeep.start(work) {
+                None => self.working = true,
+                Some(done) => self.parts.store.work_done(done),
+            }
+        }
+    }
+
+    /// Whether the node was told to stop and may: nobody waits for an answer, nothing for a sync.
+    pub(super) fn stopped(&self) -> bool {
+        let Some(since) = self.stopping else { return false };
+        let waited = self.parts.clock.mono().since(since);
+        let idle = self.callers.len() == 0 && self.requests.is_empty() && !self.syncing;
+        let idle = idle && self.parts.inbox.is_empty();
+        idle || (waited > STOP_TIMEOUT && !self.syncing)
+    }
+}

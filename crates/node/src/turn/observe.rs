@@ -1,0 +1,151 @@
+//! What the turn shows of itself: status and gauges, at most once a second.
+
+use std::time::Duration;
+
+use kvorum_core::{Mono, SLOTS, Slot, Store as _};
+use kvorum_shard::{Shard, Stats};
+use metrics::{Gauge, gauge};
+
+use super::{Parts, Turn};
+use crate::telemetry::node_up;
+use crate::{NodeStatus, Serving, Status};
+
+/// How often the status is renewed.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How often a lasting trouble is logged.
+const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
+
+/// Gauges, and what is needed to renew the status.
+pub(super) struct Observer {
+    renewed: Option<Mono>,
+    complained: Option<Mono>,
+    /// Ticks since the start: this node's own heartbeat.
+    pub(super) ticks: u64,
+    /// Writes not sent to a replica since the last complaint.
+    pub(super) under_replicated: u64,
+    pending_requests: Gauge,
+    pending_bytes: Gauge,
+    waiting_for_log: Gauge,
+    rebuilding: Gauge,
+    keys: Gauge,
+    disk_bytes: Gauge,
+    index_bytes: Gauge,
+    index_limit_bytes: Gauge,
+}
+
+impl Observer {
+    pub(super) fn new(parts: &Parts) -> Observer {
+        node_up(parts.shared.status().id).set(1.0);
+        Observer {
+            renewed: None,
+            complained: None,
+            ticks: 0,
+            under_replicated: 0,
+            pending_requests: gauge!("kvorum_pending_requests"),
+            pending_bytes: gauge!("kvorum_pending_bytes"),
+            waiting_for_log: gauge!("kvorum_waiting_for_log"),
+            rebuilding: gauge!("kvorum_rebuilding_partitions"),
+            keys: gauge!("kvorum_keys"),
+            disk_bytes: gauge!("kvorum_disk_bytes"),
+            index_bytes: gauge!("kvorum_index_bytes"),
+            index_limit_bytes: gauge!("kvorum_index_limit_bytes"),
+        }
+    }
+}
+
+impl Turn {
+    /// Renews status and gauges if they are a second old.
+    pub(super) fn observe(&mut self, now: Mono) {
+        let due = |last: Option<Mono>, period| last.is_none_or(|last| now.since(last) >= period);
+        if due(self.observer.renewed, PERIOD) {
+            self.observer.renewed = Some(now);
+            self.renew();
+        }
+        if self.observer.under_replicated > 0 && due(self.observer.complained, COMPLAINT_PERIOD) {
+            self.observer.complained = Some(now);
+            let writes = std::mem::take(&mut self.observer.under_replicated);
+            tracing::warn!(
+                "[REPLICATE] {writes} writes were not sent to a replica that is down or full; \
+                 they are stored on the others"
+            );
+        }
+    }
+
+    /// Publishes the status and sets the gauges.
+    pub(super) fn renew(&mut self) {
+        let shard = self.shard.as_ref().map(Shard::stats).unwrap_or_default();
+        let store = self.parts.store.stats();
+        let keys = self.live_keys();
+        let observer = &self.observer;
+        observer.pending_requests.set(shard.pending_requests as f64);
+        observer.pending_bytes.set(shard.pending_bytes as f64);
+        observer.waiting_for_log.set(shard.waiting_for_log as f64);
+        observer.rebuilding.set(shard.rebuilding as f64);
+        observer.keys.set(keys as f64);
+        observer.disk_bytes.set(store.disk_bytes as f64);
+        observer.index_bytes.set(store.index_bytes as f64);
+        observer.index_limit_bytes.set(store.index_limit_bytes as f64);
+        for (peer, bytes) in &shard.peer_bytes {
+            self.parts.links.set_in_flight(*peer, *bytes);
+        }
+        let known = self.parts.shared.status();
+        self.parts.shared.publish(Status {
+            id: known.id,
+            serving: self.serving(&shard),
+            nodes: self.nodes(),
+            replication_factor: self.parts.founding.borrow().replication(),
+            started_s: known.started_s,
+            keys,
+            disk_bytes: store.disk_bytes,
+            index_bytes: store.index_bytes,
+            index_limit_bytes: known.index_limit_bytes,
+            pending_requests: shard.pending_requests,
+        });
+    }
+
+    fn serving(&self, shard: &Stats) -> Serving {
+        if self.stopping.is_some() {
+            Serving::No("stopping".to_owned())
+        } else if self.shard.is_none() {
+            Serving::No(self.waiting.clone())
+        } else if shard.rebuilding > 0 {
+            Serving::Rebuilding(shard.rebuilding)
+        } else {
+            Serving::Yes
+        }
+    }
+
+    fn live_keys(&self) -> u64 {
+        let Some(shard) = &self.shard else { return 0 };
+        let last = Slot::new(SLOTS - 1).unwrap_or_default();
+        let keyspaces = shard.layout().keyspaces().iter();
+        keyspaces.map(|keyspace| self.parts.store.live(keyspace.id, Slot::default(), last)).sum()
+    }
+
+    fn nodes(&self) -> Vec<NodeStatus> {
+        let now_s = self.parts.clock.now().wall_ms / 1000;
+        let ours = &self.parts.ourselves;
+        let founding = self.parts.founding.borrow();
+        let mut nodes = vec![NodeStatus {
+            id: self.parts.links.identity().me,
+            name: ours.name.clone(),
+            advertised: ours.advertised.clone(),
+            up: true,
+            heartbeat: self.observer.ticks,
+            last_seen_s: now_s,
+        }];
+        for (id, sight) in self.parts.links.sights() {
+            let (name, advertised) = founding.address(id).cloned().unwrap_or_default();
+            nodes.push(NodeStatus {
+                id,
+                name,
+                advertised,
+                up: sight.up,
+                heartbeat: sight.heartbeat,
+                last_seen_s: sight.last_seen_ms / 1000,
+            });
+        }
+        nodes.sort_unstable_by_key(|node| node.id);
+        nodes
+    }
+}
