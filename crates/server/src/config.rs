@@ -175,6 +175,7 @@ impl Config {
                 peer_port: self.peer_port,
             },
             replication_factor: self.replication_factor,
+            showcase: false,
             wal_sync: self.wal_sync,
             max_value: usize::try_from(self.max_value).unwrap_or(limits::DEFAULT_MAX_VALUE),
             segment_bytes: self.segment_size,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvorum_node::{Node, Protocol, Serving, StartError};
+use kvorum_node::{Node, Protocol, Serving, StartError, introduction_service};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -113,7 +113,7 @@ impl Server {
         let node = Node::start(config.node_options(), protocols).await?;
         let data = Data::new(Arc::new(node.clone()), config.compat_keyspace());
         let authenticator = Authenticator;
-        let introduction = Routes::default();
+        let introduction = Routes::new(introduction_service(&node));
         let grpc = Grpc::new(&data, &authenticator, introduction)?;
         let http = Http::new(data.clone(), authenticator, metrics.clone());
         let (stop, stopping) = watch::channel(false);
@@ -156,6 +156,7 @@ impl Server {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
             _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
+            ended = self.node.ended() => ended?,
             Some(task) = self.tasks.join_next() => match task {
                 Ok(ended) => ended?,
                 Err(error) => return Err(ServerError::Failed(format!("a task failed: {error}"))),
