@@ -12,6 +12,7 @@ mod measure;
 mod status;
 
 use std::future::Future;
+use std::time::Duration;
 
 use axum::Router;
 use kvorum_proto::kv::key_value_server::KeyValueServer;
@@ -20,9 +21,9 @@ use kvorum_proto::kv::replicator_server::ReplicatorServer;
 use kvorum_proto::kvorum::v1::admin_server::AdminServer;
 use kvorum_proto::kvorum::v1::kv_server::KvServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Response, Status};
 
 use crate::auth::Authenticator;
@@ -34,8 +35,18 @@ const MESSAGE_OVERHEAD: usize = 64 << 10;
 const MIN_MESSAGE: usize = 4 << 20;
 /// How many calls a connection may have at once.
 const MAX_STREAMS: u32 = 256;
+/// After how long a silent connection is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How many bytes of headers a call may have.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
+
+/// What every service on the port looks like.
+const DESCRIPTORS: [&[u8]; 4] = [
+    kvorum_proto::DESCRIPTORS,
+    tonic_health::pb::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+];
 
 /// The services that reflection lists.
 const LISTED: [&str; 9] = [
@@ -112,13 +123,13 @@ impl Grpc {
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), GrpcError> {
         self.health.report(&data).await;
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serving = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
             .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .http2_keepalive_interval(Some(std::time::Duration::from_secs(30)))
-            .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(KEEPALIVE))
             .add_routes(Routes::from(self.router))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop);
+            .serve_with_incoming_shutdown(incoming, stop);
         tokio::select! {
             result = serving => Ok(result?),
             never = self.health.follow(&data) => match never {},
@@ -127,12 +138,11 @@ impl Grpc {
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
-    let mut builder = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(kvorum_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
-        .include_reflection_service(false);
+    let mut builder =
+        tonic_reflection::server::Builder::configure().include_reflection_service(false);
+    for descriptors in DESCRIPTORS {
+        builder = builder.register_encoded_file_descriptor_set(descriptors);
+    }
     for service in LISTED {
         builder = builder.with_service_name(service);
     }

@@ -3,7 +3,8 @@
 //! A [`session`] turns bytes into calls to the node and answers into bytes; it does no I/O and
 //! knows no clock but the node's. What happens to a command, in order:
 //!
-//! 1. [`parser`] reads it, skipping what is too large, and [`table`] finds its row;
+//! 1. [`parser`] reads it, skipping what is too large, and [`dispatch`] finds its row in
+//!    the [`table`];
 //! 2. its handler ([`strings`], [`many`], [`scan`], …) checks it and submits calls, or replies;
 //! 3. [`queue`] keeps it until its calls are answered and all commands before it have replied;
 //! 4. [`encoder`] writes the reply.
@@ -26,6 +27,7 @@ mod connection;
 mod cursors;
 mod dbsize;
 mod describe;
+mod dispatch;
 mod encoder;
 mod error;
 mod flush;

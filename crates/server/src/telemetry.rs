@@ -1,6 +1,7 @@
 //! What the process tells about itself: logs on standard error, metrics for Prometheus.
 
 use std::convert::Infallible;
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -127,7 +128,10 @@ pub fn start_logging(config: &Config) {
     let (level, json) = config.logging();
     // The libraries below speak of single frames at levels where we speak of requests.
     let filter = EnvFilter::new(format!("{level},h2=warn,hyper=warn,hyper_util=warn,tower=warn"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let started = if json { lines.json().try_init() } else { lines.try_init() };
     if let Err(error) = started {
         tracing::debug!(%error, "logging was started before");

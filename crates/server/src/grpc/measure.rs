@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 
-use super::GrpcError;
+use super::{DESCRIPTORS, GrpcError};
 
 /// The label of a call to a method that does not exist, so that clients cannot make up labels.
 const UNKNOWN: &str = "unknown";
@@ -22,8 +22,12 @@ type Methods = Arc<HashMap<String, String>>;
 /// # Errors
 /// [`GrpcError::Descriptors`] only if the build is broken.
 pub fn measured(router: Router) -> Result<Router, GrpcError> {
-    let methods = kvorum_proto::methods().map_err(|e| GrpcError::Descriptors(e.to_string()))?;
-    let methods: Methods = Arc::new(methods.into_iter().collect());
+    let mut methods = HashMap::new();
+    for descriptors in DESCRIPTORS {
+        let known = kvorum_proto::methods(descriptors);
+        methods.extend(known.map_err(|error| GrpcError::Descriptors(error.to_string()))?);
+    }
+    let methods: Methods = Arc::new(methods);
     Ok(router.layer(from_fn_with_state(methods, measure)))
 }
 

@@ -151,3 +151,21 @@ async fn admin_tells_what_the_node_knows() {
     let route = admin.route(route).await.unwrap().into_inner();
     assert_eq!((route.slot, route.partition, route.replicas.len()), (12182, 47, 3));
 }
+
+#[tokio::test]
+async fn calls_are_counted_under_the_names_of_methods_that_exist() {
+    let metrics = crate::telemetry::Metrics::of_process().unwrap();
+    let served = Served::start().await;
+    let mut health = HealthClient::new(served.channel.clone());
+    health.check(HealthCheckRequest::default()).await.unwrap();
+    let mut kv = KvClient::new(served.channel.clone());
+    kv.txn(v1::TxnRequest::default()).await.unwrap_err();
+    let text = metrics.render();
+    for series in [
+        "kv_grpc_requests_total{method=\"Check\"}",
+        "kv_grpc_errors_total{method=\"Txn\"}",
+        "kv_grpc_latency_seconds_count{method=\"Txn\"}",
+    ] {
+        assert!(text.contains(series), "{series}\n{text}");
+    }
+}

@@ -102,8 +102,8 @@ impl Query {
     /// [`Error::Invalid`] if it is neither.
     pub fn flag(&self, name: &str) -> Outcome<bool> {
         match self.text(name)?.as_deref() {
-            None | Some("false") => Ok(false),
-            Some("true" | "") => Ok(true),
+            None | Some("false" | "0") => Ok(false),
+            Some("true" | "1" | "") => Ok(true),
             Some(other) => Err(Error::invalid(format!("{name} is {other:?}, not true or false"))),
         }
     }

@@ -37,8 +37,6 @@ pub(super) enum Step {
     Silent,
     /// The reply is written and the connection ends.
     Quit,
-    /// There is no reply and the connection ends.
-    Hangup,
     /// One call was submitted.
     One(Render),
     /// Several calls were submitted.

@@ -15,7 +15,7 @@ use super::strings::unexpected;
 /// Operations of one command that run at the same time.
 const WINDOW: usize = 512;
 /// The most bytes of values one reply may hold.
-const MAX_REPLY: usize = 64 << 20;
+const MAX_REPLY: usize = 32 << 20;
 
 /// `MGET key [key …]`
 pub(super) fn mget(call: &mut Call<'_, '_>) -> Handled {

@@ -128,6 +128,7 @@ impl Parser {
     }
 
     /// Bytes it holds of a command that is not complete.
+    #[cfg(test)]
     pub(super) const fn held(&self) -> usize {
         self.held
     }

@@ -11,7 +11,12 @@ pub(super) fn command(call: &mut Call<'_, '_>) -> Handled {
         Run::Refused(advice) => advice,
         _ => "",
     };
-    Err(not_strong(&call.command.name.to_ascii_uppercase(), advice))
+    let outcome = match call.command.name {
+        // MULTI was refused, so nothing held them back.
+        "exec" => "what was sent since MULTI was executed one by one",
+        _ => "nothing was executed",
+    };
+    Err(not_strong(&call.command.name.to_ascii_uppercase(), advice, outcome))
 }
 
 /// Refuses an option of a command.
@@ -21,13 +26,13 @@ pub(super) fn option(command: &str, option: &str) -> ErrorReply {
         "GET" => "use GET key and then SET key value where no other client writes the key",
         _ => "give the time to live again with SET key value EX seconds",
     };
-    not_strong(&format!("{command} with {option}"), advice)
+    not_strong(&format!("{command} with {option}"), advice, "nothing was executed")
 }
 
-fn not_strong(what: &str, advice: &str) -> ErrorReply {
+fn not_strong(what: &str, advice: &str, outcome: &str) -> ErrorReply {
     let text = format!(
         "{what} needs a strong keyspace, which this version does not have; this keyspace is \
-         eventual: {advice}; nothing was executed"
+         eventual: {advice}; {outcome}"
     );
     ErrorReply { code: "NOTSTRONG", text: text.into() }
 }

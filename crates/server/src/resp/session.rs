@@ -4,19 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use kvorum_core::{Error, Now, Outcome, Reply, limits};
+use kvorum_core::{Now, Outcome, Reply, limits};
 use kvorum_node::{CallId, Flow, NodeView, Port};
 
 use super::arg::Arg;
 use super::call::{Call, Handled, Step};
 use super::client::{Client, Replies};
+use super::dispatch::{handle, is_browser, lookup, rejected};
 use super::encoder::{Encoder, Version};
 use super::error::ErrorReply;
-use super::parser::{self, Parser, Rejection};
+use super::parser::{self, Parser};
 use super::queue::{Entry, Finish, Queue, Work};
 use super::server::Server;
-use super::table::{COMMANDS, Command, Run, index_of};
-use super::{describe, refused};
 
 /// Calls of one connection that may be open; commands behind them wait.
 const MAX_OPEN_CALLS: usize = 1024;
@@ -24,12 +23,14 @@ const MAX_OPEN_CALLS: usize = 1024;
 const MAX_PENDING: usize = 1 << 20;
 /// Bytes of replies that may wait to be written before no more commands are executed.
 const MAX_OUTPUT: usize = 1 << 20;
+/// Bytes of replies that may be expected from open calls, by the size of the latest ones.
+const MAX_EXPECTED: usize = 8 << 20;
+/// The size that the replies of a new connection are expected to have, in bytes.
+const FIRST_REPLY: usize = limits::DEFAULT_MAX_VALUE / 4;
 /// Bytes of replies at which a connection whose client does not read is closed.
-const OUTPUT_LIMIT: usize = 256 << 20;
+const OUTPUT_LIMIT: usize = 64 << 20;
 /// What each waiting command counts on top of its bytes.
 const ENTRY_OVERHEAD: usize = 64;
-/// Bytes of an unknown command that its error repeats.
-const EXCERPT: usize = 128;
 
 /// The state of one connection.
 pub(super) struct Session {
@@ -42,6 +43,9 @@ pub(super) struct Session {
     aside: Encoder,
     /// The version of the protocol for commands from now on.
     version: Version,
+    /// About how large its replies are, in bytes: at once as large as the largest, then falling by
+    /// an eighth with each smaller one.
+    reply_bytes: usize,
     /// Complete commands that wait because too much is pending, and what follows them.
     backlog: BytesMut,
     /// No more commands are executed; the connection ends when the waiting ones are answered.
@@ -60,6 +64,7 @@ impl Session {
             out: Encoder::default(),
             aside: Encoder::default(),
             version: Version::default(),
+            reply_bytes: FIRST_REPLY,
             backlog: BytesMut::new(),
             closing: false,
         }
@@ -71,6 +76,7 @@ impl Session {
             || self.queue.open_calls() >= MAX_OPEN_CALLS
             || self.queue.weight() >= MAX_PENDING
             || self.out.len() >= MAX_OUTPUT
+            || self.queue.open_calls() * self.reply_bytes >= MAX_EXPECTED
     }
 
     /// Executes the complete commands of `input` as far as there is room.
@@ -114,6 +120,10 @@ impl Session {
         now: Now,
         port: &mut Port<'_>,
     ) {
+        if parsed.args.first().is_some_and(is_browser) {
+            self.closing = true;
+            return;
+        }
         let weight = parsed.args.iter().map(|arg| arg.len() + size_of::<Arg>()).sum::<usize>();
         let skipped = self.client.replies == Replies::SkipNext;
         // A reply that is known at once is written at once if no other is waited for.
@@ -143,7 +153,6 @@ impl Session {
     fn step(&mut self, handled: Handled, reception: Reception, port: &Port<'_>) {
         match handled {
             Ok(Step::Silent) => {}
-            Ok(Step::Hangup) => self.closing = true,
             Ok(Step::One(render)) => self.push(Work::One(render, None), false, reception),
             Ok(Step::Many(job)) => self.push(Work::Many(job, false), false, reception),
             Ok(Step::Alone(job)) => self.push(Work::Many(job, false), true, reception),
@@ -204,6 +213,7 @@ impl Session {
 
     fn write_reply(&mut self, entry: Entry, node: &dyn NodeView) {
         let out = if entry.mute { &mut self.aside } else { &mut self.out };
+        let before = out.len();
         out.version = entry.version;
         let (server, client) = (&*self.server, &mut self.client);
         let mut finish = Finish { out, node, server, client };
@@ -225,6 +235,7 @@ impl Session {
             server.meters.error(error.code);
             out.error(error.code, &error.text);
         }
+        self.reply_bytes = (self.reply_bytes / 8 * 7).max(out.len() - before);
         if entry.mute {
             self.aside.buffer().clear();
         }
@@ -281,7 +292,7 @@ impl kvorum_node::Session for Session {
     }
 
     fn pending_bytes(&self) -> usize {
-        self.queue.weight() + self.backlog.len() + self.parser.held()
+        self.queue.weight() + self.backlog.len()
     }
 }
 
@@ -289,90 +300,5 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.server.clients.close(self.client.entry.id);
         self.server.meters.disconnected();
-    }
-}
-
-/// What a command's name leads to.
-struct Found {
-    /// The index of its row, or of its parent's.
-    index: Option<usize>,
-    command: Result<&'static Command, ErrorReply>,
-}
-
-/// Finds the command or subcommand that is meant.
-fn lookup(args: &[Arg]) -> Found {
-    let name = args.first().map_or(&[][..], Arg::as_slice);
-    let index = index_of(name);
-    let Some(command) = index.and_then(|index| COMMANDS.get(index)) else {
-        return Found { index: None, command: Err(unknown(name, args)) };
-    };
-    let command = match (command.run, args.get(1)) {
-        (Run::Subcommands(subcommands), Some(word)) if !word.is("HELP") => {
-            let own = subcommands.iter().find(|own| word.is(own.short_name()));
-            own.ok_or_else(|| {
-                let (word, parent) = (excerpt(word.as_slice()), command.name.to_ascii_uppercase());
-                ErrorReply::err(format!("unknown subcommand '{word}'. Try {parent} HELP."))
-            })
-        }
-        _ => Ok(command),
-    };
-    Found { index, command }
-}
-
-/// redis-server's text for a command that does not exist.
-fn unknown(name: &[u8], args: &[Arg]) -> ErrorReply {
-    let mut shown = String::new();
-    for arg in args.iter().skip(1) {
-        if shown.len() >= EXCERPT {
-            break;
-        }
-        let room = EXCERPT - shown.len();
-        let bytes = arg.as_slice();
-        let part = bytes.get(..room.min(bytes.len())).unwrap_or_default();
-        shown.push('\'');
-        shown.push_str(&String::from_utf8_lossy(part));
-        shown.push_str("' ");
-    }
-    let name = excerpt(name);
-    ErrorReply::err(format!("unknown command '{name}', with args beginning with: {shown}"))
-}
-
-/// The first bytes of something that a client sent.
-fn excerpt(bytes: &[u8]) -> String {
-    let part = bytes.get(..EXCERPT.min(bytes.len())).unwrap_or_default();
-    String::from_utf8_lossy(part).into_owned()
-}
-
-/// The error of a command that was too large to be kept.
-fn rejected(command: &Command, rejection: Rejection, max_value: usize) -> ErrorReply {
-    let error = match rejection {
-        Rejection::Argument(index, len) if command.is_key(index) => {
-            Error::invalid(format!("key is {len} bytes long; the limit is {}", limits::MAX_KEY))
-        }
-        Rejection::Argument(_, len) => match limits::check_value(len, max_value) {
-            Err(error) => error,
-            Ok(()) => Error::invalid("an argument is too long"),
-        },
-        Rejection::Command(limit) => {
-            Error::invalid(format!("the arguments are larger than {limit} bytes together"))
-        }
-    };
-    ErrorReply::from(error)
-}
-
-fn handle(call: &mut Call<'_, '_>) -> Handled {
-    if !call.command.takes(call.args.len()) {
-        return Err(ErrorReply::arity(call.command.name));
-    }
-    match call.command.run {
-        Run::Handler(handler) => handler(call),
-        Run::Refused(_) => refused::command(call),
-        Run::Hangup => Ok(Step::Hangup),
-        Run::Subcommands(subcommands) if call.args.len() > 1 => {
-            describe::help(call.command, subcommands, call.reply);
-            Ok(Step::Replied)
-        }
-        // Only COMMAND may stand alone.
-        Run::Subcommands(_) => describe::all(call),
     }
 }

@@ -47,8 +47,6 @@ pub(super) enum Run {
     Refused(&'static str),
     /// By the subcommand that its first argument names.
     Subcommands(&'static [Command]),
-    /// The connection is closed: it is a browser that was led here by a hostile page.
-    Hangup,
 }
 
 impl Command {
@@ -106,10 +104,8 @@ const COUNTER: Run = Run::Refused(
 const REWRITE: Run =
     Run::Refused("use GET key and then SET key value, where no other client writes the key");
 const LIFETIME: Run = Run::Refused("use SET key value EX seconds");
-const TRANSACT: Run = Run::Refused(
-    "send the commands one by one (MSET writes several keys, each on its own); those sent in \
-     between were executed one by one",
-);
+const TRANSACT: Run =
+    Run::Refused("send the commands one by one (MSET writes several keys, each on its own)");
 const OFF: Run = Run::Handler(admin::cluster_disabled);
 
 /// All commands; the most frequent ones first.
@@ -373,8 +369,6 @@ pub(super) const COMMANDS: &[Command] = &[
     row(("discard", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
     row(("watch", -2), TRANSACTION, Keys::Every(1), TRANSACT, "Needs a strong keyspace."),
     row(("unwatch", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
-    row(("post", -1), SERVER, Keys::None, Run::Hangup, "Closes the connection of a browser."),
-    row(("host:", -1), SERVER, Keys::None, Run::Hangup, "Closes the connection of a browser."),
 ];
 
 #[cfg(test)]
