@@ -193,7 +193,8 @@ impl Config {
         if self.segment_size < segment_floor {
             return Err(ConfigError::Together(format!(
                 "segment_size is {} and max_value {}: a segment holds at least four values",
-                self.segment_size, self.max_value
+                parse::in_units(self.segment_size),
+                parse::in_units(self.max_value)
             )));
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 mod answer;
 mod batch;
+mod compat;
 mod cursor;
 mod scan;
 
@@ -18,6 +19,7 @@ use kvorum_node::{NodeStatus, Status};
 use crate::backend::Backend;
 
 pub use answer::{Lookup, Written};
+pub use compat::Text;
 pub use cursor::{decode_cursor, encode_cursor};
 pub use scan::{Scan, ScanPage};
 

@@ -39,6 +39,16 @@ pub fn decode_cursor(text: &str) -> Outcome<Option<Cursor>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::proptest;
+
+    proptest! {
+        #[test]
+        fn any_text_is_refused_or_means_one_place(text in "[A-Za-z0-9_-]{1,16}") {
+            if let Ok(Some(cursor)) = decode_cursor(&text) {
+                assert_eq!(encode_cursor(&cursor), text);
+            }
+        }
+    }
 
     #[test]
     fn a_cursor_survives_its_text() {

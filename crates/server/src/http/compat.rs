@@ -7,14 +7,15 @@ mod distributed_kv;
 mod refusal;
 mod worker;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
-use kvorum_core::{Error, Expiry, Identity, Item, Op, Want};
+use kvorum_core::{Error, Header, Identity};
 use kvorum_node::NodeStatus;
 
 use super::api::Api;
 use super::app::App;
 use super::problem::Problem;
-use crate::data::{Call, Lookup, Written};
+use crate::data::Text;
 
 pub fn routes(api: Api) -> Api {
     let systems = [a3_store::routes, distributed_kv::routes, controller::routes, worker::routes];
@@ -26,35 +27,15 @@ async fn get_text(
     app: &App,
     identity: &Identity,
     key: Bytes,
-) -> Result<Option<(Item, String)>, Problem> {
-    let op = Op::Get { key, want: Want::Value };
-    let call = Call::new(app.data().compat_keyspace(), op);
-    match app.data().run(identity, call).await?.try_into()? {
-        Lookup::Missing(_) => Ok(None),
-        Lookup::Found(item) => {
-            let text = String::from_utf8(item.value.to_vec()).map_err(|_| not_text())?;
-            Ok(Some((item, text)))
+) -> Result<Option<(Header, String)>, Problem> {
+    match app.data().get_text(identity, key, None).await? {
+        Text::Found(header, text) => Ok(Some((header, text))),
+        Text::Missing => Ok(None),
+        Text::Bytes => {
+            let detail = "the value of this key is not UTF-8; read it under /v1/keyspaces";
+            Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "NOTTEXT", detail))
         }
     }
-}
-
-/// Stores a text; the tag is a client's own version of it.
-async fn put_text(
-    app: &App,
-    identity: &Identity,
-    key: Bytes,
-    value: String,
-    tag: u32,
-) -> Result<Written, Problem> {
-    let op = Op::Put { key, value: value.into(), expiry: Expiry::Never, tag };
-    let call = Call::new(app.data().compat_keyspace(), op);
-    Ok(app.data().run(identity, call).await?.try_into()?)
-}
-
-/// Another interface may have stored bytes that are no text.
-fn not_text() -> Problem {
-    let detail = "the value of this key is not UTF-8; read it under /v1/keyspaces";
-    Problem::new(axum::http::StatusCode::NOT_ACCEPTABLE, "NOTTEXT", detail)
 }
 
 fn invalid(text: &'static str) -> Problem {

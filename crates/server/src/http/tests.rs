@@ -205,6 +205,34 @@ async fn long_bodies_are_refused_before_and_while_they_are_read() {
     assert_eq!(answer.json()["detail"], "key is 4097 bytes long; the limit is 4096");
 }
 
+/// A body that never ends and never fails.
+fn endless() -> Body {
+    Body::from_stream(tokio_stream::pending::<Result<Bytes, io::Error>>())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_is_given_up() {
+    let page = Page::new();
+    let answer = page.send("PUT", KEY, &[], endless()).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (408, &json!("SLOWBODY")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_arrive_at_once_share_a_bounded_memory() {
+    let page = Arc::new(Page::new());
+    let mut sending = tokio::task::JoinSet::new();
+    for _ in 0..65 {
+        let page = Arc::clone(&page);
+        sending.spawn(async move { page.send("PUT", KEY, &[], endless()).await.status.as_u16() });
+    }
+    let mut statuses = sending.join_all().await;
+    statuses.sort_unstable();
+    // Each may become a mebibyte long, and there are 64 of them: one is told to come back later.
+    assert_eq!((statuses[63], statuses[64]), (408, 503));
+    let octets = [("Content-Type", "application/octet-stream")];
+    assert_eq!(page.send("PUT", KEY, &octets, "v").await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn wrong_parameters_paths_and_methods_are_named() {
     let page = Page::new();

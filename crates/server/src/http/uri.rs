@@ -145,6 +145,21 @@ fn hex(high: Option<u8>, low: Option<u8>) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::{any, prop, proptest};
+
+    proptest! {
+        #[test]
+        fn any_bytes_survive_their_encoding(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let encoded: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
+            assert_eq!(decode(&encoded, true).unwrap(), bytes);
+        }
+
+        #[test]
+        fn any_text_is_decoded_or_refused(text in ".*") {
+            let decoded = decode(&text, false);
+            assert!(decoded.is_ok_and(|bytes| bytes.len() <= text.len()) || text.contains('%'));
+        }
+    }
 
     #[test]
     fn every_byte_can_be_a_key() {

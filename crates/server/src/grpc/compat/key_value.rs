@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::super::Answered;
 use super::super::caller::Gate;
-use super::super::status::{refuse, unimplemented};
+use super::super::status::unimplemented;
 use super::open;
 
 /// The service.
@@ -35,7 +35,7 @@ impl KeyValueService {
         done: &str,
     ) -> Answered<kv::PutResponse> {
         let (caller, kv::PutRequest { key, value, .. }) = open(&self.gate, request)?;
-        self.gate.put_text(&caller, key, value).await.map_err(refuse)?;
+        self.gate.put_text(&caller, key, value).await?;
         Ok(Response::new(kv::PutResponse { ok: true, message: done.to_owned() }))
     }
 }
@@ -51,11 +51,11 @@ impl KeyValue for KeyValueService {
     async fn get(&self, request: Request<kv::GetRequest>) -> Answered<kv::GetResponse> {
         let (caller, kv::GetRequest { key }) = open(&self.gate, request)?;
         let own_id = self.own_id();
-        let found = self.gate.get_text(&caller, key).await.map_err(refuse)?;
+        let found = self.gate.get_text(&caller, key).await?;
         Ok(Response::new(match found {
             None => kv::GetResponse { own_id, ..Default::default() },
-            Some((item, value)) => {
-                let modified_at = item.header.version.hlc.wall_ms();
+            Some((header, value)) => {
+                let modified_at = header.version.hlc.wall_ms();
                 let modified_at = i64::try_from(modified_at).unwrap_or(i64::MAX);
                 kv::GetResponse { value, found: true, modified_at, own_id }
             }

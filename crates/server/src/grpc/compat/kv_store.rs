@@ -26,7 +26,7 @@ impl KvStoreService {
 impl KvStore for KvStoreService {
     async fn get(&self, request: Request<kv::GetRequest>) -> Answered<kv::GetResponse> {
         let (caller, kv::GetRequest { key }) = open(&self.gate, request)?;
-        let found = self.gate.get_text(&caller, key).await.map_err(refuse)?;
+        let found = self.gate.get_text(&caller, key).await?;
         let found =
             found.map(|(_, value)| kv::GetResponse { value, found: true, ..Default::default() });
         Ok(Response::new(found.unwrap_or_default()))
@@ -34,13 +34,15 @@ impl KvStore for KvStoreService {
 
     async fn put(&self, request: Request<kv::PutRequest>) -> Answered<kv::PutResponse> {
         let (caller, kv::PutRequest { key, value, .. }) = open(&self.gate, request)?;
-        self.gate.put_text(&caller, key, value).await.map_err(refuse)?;
+        self.gate.put_text(&caller, key, value).await?;
         Ok(Response::new(kv::PutResponse::default()))
     }
 
     async fn delete(&self, request: Request<kv::DeleteRequest>) -> Answered<kv::DeleteResponse> {
         let (caller, kv::DeleteRequest { key }) = open(&self.gate, request)?;
-        self.gate.delete_text(&caller, key).await.map_err(refuse)?;
+        let timeout = caller.timeout(0);
+        let done = self.gate.data.delete_text(&caller.identity, key.into(), timeout).await;
+        done.map_err(refuse)?;
         Ok(Response::new(kv::DeleteResponse {}))
     }
 

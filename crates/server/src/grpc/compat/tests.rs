@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::*;
 use crate::auth::Authenticator;
 use crate::backend::memory::{Memory, WALL_MS};
-use crate::data::Data;
+use crate::data::{Call, Data};
+use bytes::Bytes;
+use kvorum_core::{Expiry, Identity, Op};
 use kvorum_proto::kv;
 use kvorum_proto::kv::key_value_server::KeyValue;
 use kvorum_proto::kv::kv_store_server::KvStore;
@@ -79,10 +81,9 @@ async fn kv_store_names_the_responsible_nodes_and_counts_keys() {
 #[tokio::test]
 async fn bytes_that_are_no_text_are_an_error_that_names_the_way_out() {
     let (_, gate) = gate();
-    let caller = gate.caller(&Default::default()).unwrap();
     let value = Bytes::from_static(b"\xff");
     let op = Op::Put { key: "k".into(), value, expiry: Expiry::Never, tag: 0 };
-    gate.run_compat(&caller, op).await.unwrap();
+    gate.data.run(&Identity::ANONYMOUS, Call::new("default", op)).await.unwrap();
     let status = KvStoreService::new(gate).get(get("k")).await.unwrap_err();
     assert!(status.message().contains("kvorum.v1.Kv/Get"), "{status}");
 }

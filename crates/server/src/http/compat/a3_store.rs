@@ -11,7 +11,7 @@ use super::super::app::{App, Caller};
 use super::super::payload::Payload;
 use super::super::uri::Path;
 use super::refusal::{Detailed, Failed};
-use super::{get_text, grpc_address, invalid, put_text};
+use super::{get_text, grpc_address, invalid};
 
 pub fn routes(api: Api) -> Api {
     let put = Doc::new("Store a text (a3.store).").takes("application/json", "Value");
@@ -40,7 +40,7 @@ async fn store(
     let Some(Value::String(value)) = body.get_mut("value").map(Value::take) else {
         return Err(invalid("value must be string").into());
     };
-    put_text(&app, &identity, path.bytes("key"), value, 0).await?;
+    app.data().put_text(&identity, path.bytes("key"), value, 0, None).await?;
     Ok(Json(json!({ "status": "ok" })))
 }
 
@@ -52,7 +52,7 @@ async fn read(
     let own_id = app.data().this_node().as_ref().map(grpc_address).unwrap_or_default();
     let found = get_text(&app, &identity, path.bytes("key")).await?;
     let (modified_at, value, found) = match found {
-        Some((item, value)) => (item.header.version.hlc.wall_ms().to_string(), value, true),
+        Some((header, value)) => (header.version.hlc.wall_ms().to_string(), value, true),
         None => ("0".to_owned(), String::new(), false),
     };
     Ok(Json(json!({

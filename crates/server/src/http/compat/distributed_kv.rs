@@ -12,7 +12,7 @@ use super::super::app::{App, Caller};
 use super::super::payload::Payload;
 use super::super::uri::Query;
 use super::refusal::Failed;
-use super::{get_text, invalid, put_text};
+use super::{get_text, invalid};
 
 pub fn routes(api: Api) -> Api {
     let put = Doc::new("Store a text, whatever the Content-Type (distributed-kv).")
@@ -33,7 +33,7 @@ async fn store(
     payload: Payload,
 ) -> Result<Json<Value>, Failed> {
     let Pair { key, value } = payload.json().await?;
-    put_text(&app, &identity, key.into(), value, 0).await?;
+    app.data().put_text(&identity, key.into(), value, 0, None).await?;
     Ok(Json(json!({ "ok": true })))
 }
 

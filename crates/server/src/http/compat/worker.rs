@@ -8,8 +8,8 @@ use super::super::api::{Api, Doc, Verb};
 use super::super::app::{App, Caller};
 use super::super::payload::Payload;
 use super::super::uri::Path;
+use super::get_text;
 use super::refusal::Detailed;
-use super::{get_text, put_text};
 
 /// The version of a value whose writer names none.
 const FIRST_VERSION: u32 = 1;
@@ -37,7 +37,7 @@ async fn store(
     let Some(Value::String(value)) = body.get_mut("value").map(Value::take) else {
         return Err(Detailed::unprocessable("value must be a string"));
     };
-    put_text(&app, &identity, path.bytes("key"), value, version).await?;
+    app.data().put_text(&identity, path.bytes("key"), value, version, None).await?;
     Ok(Json(json!({ "ok": true })))
 }
 
@@ -48,6 +48,6 @@ async fn read(
 ) -> Result<Json<Value>, Detailed> {
     let key = path.text("key")?;
     let found = get_text(&app, &identity, path.bytes("key")).await?;
-    let (item, value) = found.ok_or_else(|| Detailed::not_found("not found"))?;
-    Ok(Json(json!({ "key": key, "value": value, "version": item.header.tag })))
+    let (header, value) = found.ok_or_else(|| Detailed::not_found("not found"))?;
+    Ok(Json(json!({ "key": key, "value": value, "version": header.tag })))
 }
