@@ -238,3 +238,6 @@ impl From<TelemetryError> for ServerError {
         ServerError::Failed(error.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ fn optional<T: ToString>(value: Option<&T>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-static SETTINGS: [Setting; 26] = [
+static SETTINGS: [Setting; 27] = [
     Setting {
         name: "node_num",
         compat: &["NODE_NUM"],
@@ -192,6 +192,15 @@ static SETTINGS: [Setting; 26] = [
             parse::number(text, 1, 9).map(|count| config.replication_factor = Some(count))
         },
         show: |config| optional(config.replication_factor.as_ref()),
+    },
+    Setting {
+        name: "showcase",
+        compat: &[],
+        help: "Gives a new cluster the keyspace `eventual` beside `default`, as `kvorum dev` does.",
+        default: "false",
+        switch: true,
+        apply: |config, text| parse::flag(text).map(|on| config.showcase = on),
+        show: |config| config.showcase.to_string(),
     },
     Setting {
         name: "compat_keyspace",
