@@ -84,9 +84,16 @@ async fn what_one_front_end_stores_the_others_read_also_after_a_restart() {
 async fn a_busy_port_refuses_the_start_before_the_data_is_touched() {
     let data_dir = tempfile::tempdir().unwrap();
     let config = config(data_dir.path());
-    let _taken = std::net::TcpListener::bind(config.http_address()).unwrap();
-    let error = Server::start(&config).await.unwrap_err();
-    assert_eq!(error.exit_code(), 78);
-    assert!(error.to_string().contains("(http_port) is in use"), "{error}");
+    for (address, setting) in [
+        (config.resp_address(), "resp_port"),
+        (config.grpc_address(), "grpc_port"),
+        (config.http_address(), "http_port"),
+        (config.peer_address(), "peer_port"),
+    ] {
+        let _taken = std::net::TcpListener::bind(address).unwrap();
+        let error = Server::start(&config).await.unwrap_err();
+        assert_eq!(error.exit_code(), 78);
+        assert!(error.to_string().contains(&format!("({setting}) is in use")), "{error}");
+    }
     assert_eq!(std::fs::read_dir(data_dir.path()).unwrap().count(), 0);
 }
