@@ -77,6 +77,7 @@ impl Store {
         }
         let task = self.next_task(now)?;
         self.maintenance.busy = true;
+        self.space.in_work = u64::from(matches!(task, Task::Spare { .. } | Task::Free { .. }));
         self.space.checkpoint_bytes = self.maintenance.checkpoints.bytes();
         Some(Work { disk: self.disk.clone(), task, lock: self.lock.clone() })
     }
@@ -114,6 +115,7 @@ impl Store {
     pub fn work_done(&mut self, done: WorkDone) {
         let now = self.maintenance.now;
         self.maintenance.busy = false;
+        self.space.in_work = 0;
         let failed = match done.0 {
             Outcome::Spare(Ok(name)) => {
                 self.space.spares.push(name);

@@ -15,7 +15,7 @@ use super::turn::Tail;
 use super::{Recovery, Seed, Store};
 use crate::checkpoint::Base;
 use crate::damage::Damage;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::OpenError;
 use crate::index::Address;
 use crate::inventory::{Inventory, checkpoint_name};
@@ -164,10 +164,11 @@ impl Start {
         if !lacks!(self.options, SkipSync) {
             born.file.sync().map_err(OpenError::io("sync the first frame of a segment"))?;
         }
-        self.recycle(&recovered.carried_over, &mut space)?;
-        self.clear()?;
         let end = offset + u32::try_from(buffer.len()).unwrap_or(u32::MAX);
         let durable = Lsn(recovered.next.0 - 1);
+        let end = self.prove(&*born.file, end, durable)?;
+        self.recycle(&recovered.carried_over, &mut space)?;
+        self.clear()?;
         let mut segments = recovered.segments.clone();
         if let Some(segment) = segments.get_mut(&self.header.number) {
             segment.file = Some(born.file);
@@ -182,11 +183,23 @@ impl Start {
             durable_end: Address { segment: self.header.number, offset: end },
             open: None,
             in_flight: None,
-            unproved: true,
+            unproved: false,
             failed: false,
             buffer,
         };
         Ok((tail, space, segments))
+    }
+
+    /// Writes an empty frame behind the first one, so that no later damage to that one can pass
+    /// for a segment that was never born. It need not be durable: losing it loses nothing.
+    fn prove(&self, file: &dyn DiskFile, offset: u32, durable: Lsn) -> Result<u32, OpenError> {
+        let mut buffer = Vec::new();
+        frame::begin(&mut buffer, false);
+        let summary = Summary { first: Lsn(durable.0 + 1), count: 0, synced: durable };
+        frame::finish(&mut buffer, summary, None, offset, self.header.seed());
+        let written = file.write_at(&buffer, u64::from(offset));
+        written.map_err(OpenError::io("write the second frame of a segment"))?;
+        Ok(offset + u32::try_from(buffer.len()).unwrap_or(u32::MAX))
     }
 
     fn birth(&self, space: &mut Space) -> Result<Born, OpenError> {

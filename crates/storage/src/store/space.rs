@@ -28,6 +28,10 @@ pub(super) struct Space {
     pub(super) full: bool,
     /// Bytes of all checkpoint files.
     pub(super) checkpoint_bytes: u64,
+    /// Files that the birth under way may use.
+    pub(super) in_birth: u64,
+    /// Files that background work is making or freeing.
+    pub(super) in_work: u64,
 }
 
 impl Space {
@@ -42,6 +46,7 @@ impl Space {
     pub(super) fn born(&mut self, unused: Option<String>, no_space: bool) {
         self.spares.extend(unused);
         self.full |= no_space;
+        self.in_birth = 0;
     }
 }
 
@@ -137,6 +142,7 @@ impl Store {
             (None, None) => Some(self.space.spare_name()),
             _ => create,
         };
+        self.space.in_birth = u64::from(create.is_some()) + u64::from(spare.is_some());
         Some(Birth {
             disk: self.disk.clone(),
             header,
@@ -152,11 +158,10 @@ impl Store {
 
     /// Bytes of all files of the store.
     pub(super) fn used_bytes(&self) -> u64 {
-        let segments: u64 =
-            self.segments.values().map(|segment| u64::from(segment.header.bytes)).sum();
-        segments
-            + self.space.spares.len() as u64 * self.segment_bytes()
-            + self.space.checkpoint_bytes
+        let born = self.segments.values().filter(|segment| segment.file.is_some());
+        let segments: u64 = born.map(|segment| u64::from(segment.header.bytes)).sum();
+        let others = self.space.spares.len() as u64 + self.space.in_birth + self.space.in_work;
+        segments + others * self.segment_bytes() + self.space.checkpoint_bytes
     }
 
     /// Whether the limit and the disk have room for `bytes` more, and for a checkpoint.

@@ -124,17 +124,17 @@ impl Store {
         if self.tail.in_flight.is_some() || self.tail.failed {
             return None;
         }
+        let (number, opens) = self.tail.open.as_ref().map(|open| (open.at.segment, open.opens))?;
+        let target = if opens {
+            Target::Birth(self.birth(number)?)
+        } else {
+            Target::Segment(Arc::clone(self.segments.get(&number)?.file.as_ref()?))
+        };
         let mut open = self.tail.open.take()?;
-        let opening = open.opens.then(|| self.opening());
+        let opening = opens.then(|| self.opening());
         let summary = open.summary(self.tail.durable);
         let offset = open.at.offset;
         frame::finish(&mut open.buffer, summary, opening.as_ref(), offset, open.seed);
-        let target = if open.opens {
-            Target::Birth(self.birth(open.at.segment)?)
-        } else {
-            let segment = self.segments.get(&open.at.segment)?;
-            Target::Segment(Arc::clone(segment.file.as_ref()?))
-        };
         let buffer = Arc::new(open.buffer);
         self.tail.segment = open.at.segment;
         self.tail.offset = offset + u32::try_from(buffer.len()).unwrap_or(u32::MAX);

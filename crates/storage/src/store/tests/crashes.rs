@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use super::rig::small;
+use super::rig::{seeds, small};
 use super::world::{Checked, World};
 use crate::Options;
 
@@ -64,7 +64,7 @@ pub(super) fn every_call(options: &Options, number: u64, steps: u64) -> Checked<
 #[test]
 fn nothing_durable_is_lost_in_eventful_lives() {
     let (mut crashes, mut checkpoints) = (0, 0);
-    for number in 0..60 {
+    for number in seeds(60) {
         match eventful_life(&small(), number, 800) {
             Ok(mut world) => {
                 crashes += world.crashes;
@@ -79,7 +79,7 @@ fn nothing_durable_is_lost_in_eventful_lives() {
 #[test]
 fn the_power_may_go_at_every_call() {
     let mut cuts = 0;
-    for number in 0..4 {
+    for number in seeds(4) {
         match every_call(&small(), number, 350) {
             Ok(count) => cuts += count,
             Err(violation) => panic!("seed {number}: {violation}"),

@@ -2,7 +2,7 @@
 
 use kvorum_core::{KeyspaceId, Lsn, Mono, Slot, Store as _};
 
-use super::rig::{KEYSPACE, get, header, open, put, record, small, sync};
+use super::rig::{KEYSPACE, get, header, open, put, record, seeds, small, sync};
 use super::world::{Checked, Tolerated, World, check};
 use crate::{Cause, Disk as _, Options, SimDisk, Store, Survival};
 
@@ -51,7 +51,7 @@ fn used_byte(world: &mut World) -> (String, u64) {
 fn any_flipped_bit_is_an_error_or_a_verdict_and_never_silence() {
     let options = Options { scrub_bytes_per_second: u64::MAX, ..small() };
     let (mut corrupt, mut verdicts) = (0, 0);
-    for number in 0..150 {
+    for number in seeds(150) {
         match flipped_bit(&options, number) {
             Ok(Tolerated::Corrupt) => corrupt += 1,
             Ok(Tolerated::Verdict) => verdicts += 1,
@@ -71,7 +71,7 @@ fn damaged_middle(options: &Options) -> SimDisk {
         sync(&mut store);
     }
     drop(store);
-    disk.flip("0000000001.log", 3 * 4096 + 60, 1);
+    disk.flip("0000000001.log", 4 * 4096 + 60, 1);
     disk
 }
 
@@ -120,6 +120,19 @@ fn a_hole_of_proved_frames_is_damage_and_says_what_is_lost() {
 }
 
 #[test]
+fn damage_to_the_first_frame_of_a_start_is_no_clean_start() {
+    let disk = SimDisk::new();
+    let (mut store, _) = open(&disk, &small(), 1);
+    put(&mut store, b"a", 1, Some(b"one")).unwrap();
+    sync(&mut store);
+    drop(store);
+    drop(open(&disk, &small(), 2));
+    disk.flip("0000000002.log", 4096 + 120, 1);
+    let (_store, recovery) = open(&disk, &small(), 3);
+    assert!(recovery.damage.is_some());
+}
+
+#[test]
 fn the_last_frame_torn_is_a_tail_and_no_damage() {
     let disk = SimDisk::new();
     let (mut store, _) = open(&disk, &small(), 1);
@@ -130,7 +143,7 @@ fn the_last_frame_torn_is_a_tail_and_no_damage() {
     let _ = store.seal().unwrap().run();
     drop(store);
     disk.power_cycle(Survival::Everything);
-    disk.flip("0000000001.log", 3 * 4096 + 100, 1);
+    disk.flip("0000000001.log", 4 * 4096 + 100, 1);
     let (store, recovery) = open(&disk, &small(), 2);
     assert_eq!((recovery.damage, recovery.recovered), (None, Lsn(1)));
     assert!(header(&store, b"a").is_some() && header(&store, b"b").is_none());
@@ -143,7 +156,7 @@ fn a_corrupt_value_is_an_error_until_the_same_version_is_written_over_it() {
     let slot = Slot::of(b"a");
     put(&mut store, b"a", 1, Some(&[7; 5000])).unwrap();
     sync(&mut store);
-    disk.flip("0000000001.log", 2 * 4096 + 3000, 1);
+    disk.flip("0000000001.log", 3 * 4096 + 3000, 1);
     let before = header(&store, b"a").unwrap();
     assert!(store.value(KEYSPACE, slot, b"a").is_err() && !before.corrupt);
     assert!(store.value(KEYSPACE, slot, b"a").is_err(), "and it stays one");

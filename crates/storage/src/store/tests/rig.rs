@@ -17,6 +17,13 @@ pub(super) fn seed(n: u64) -> Seed {
     Seed { bytes }
 }
 
+/// The seeds to try: the first `few`, or as many as the environment asks for, as in
+/// `STORAGE_SEEDS=5000 cargo test -p kvorum-storage`.
+pub(super) fn seeds(few: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("STORAGE_SEEDS").ok().and_then(|text| text.parse().ok());
+    0..asked.unwrap_or(few)
+}
+
 pub(super) fn small() -> Options {
     Options {
         segment_bytes: 64 << 10,
