@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use kvorum_core::limits::DEFAULT_DEADLINE;
-use kvorum_core::{Consistency, Identity, KeyspaceId, Mono, Now, Op, Outcome, Reply, Request};
+use kvorum_core::{Consistency, KeyspaceId, Mono, Now, Op, Outcome, Reply, Request};
 use kvorum_node::{CallId, NodeView, Port};
 
 use super::client::Client;
 use super::encoder::{Encoder, Version};
 use super::error::ErrorReply;
 use super::server::Server;
+use crate::auth::{Authenticator, Credentials};
 
 /// Writes the reply to a command from the answer to its only call.
 pub(super) type Render = fn(&Reply, &mut Finish<'_>) -> Result<(), ErrorReply>;
@@ -138,7 +139,8 @@ impl Calls<'_, '_> {
     pub(super) fn submit(&mut self, aim: Aim, op: Op, part: u32) {
         let consistency = if op.is_write() { aim.write } else { aim.read };
         let request = Request {
-            identity: Identity::ANONYMOUS,
+            // Without users a login selects a keyspace and nothing else.
+            identity: Authenticator.identify(Credentials::None),
             keyspace: aim.keyspace,
             op,
             consistency,
