@@ -29,11 +29,12 @@ pub struct Course {
 }
 
 impl Course {
+    fn goes_on(&self) -> bool {
+        self.running.load(Ordering::Relaxed) && self.remaining.load(Ordering::Relaxed) > 0
+    }
+
     /// Takes up to `wanted` operations out of what remains.
     fn take(&self, wanted: usize) -> usize {
-        if !self.running.load(Ordering::Relaxed) {
-            return 0;
-        }
         let wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
         let before = self.remaining.fetch_sub(wanted, Ordering::Relaxed);
         usize::try_from(before.clamp(0, wanted)).unwrap_or(0)
@@ -53,23 +54,21 @@ pub async fn run(
     course: &Course,
 ) -> anyhow::Result<Recorder> {
     let mut recorder = Recorder::default();
-    let mut transport = Some(Transport::connect(connect).await?);
-    loop {
-        let count = course.take(pipeline);
-        if count == 0 {
-            return Ok(recorder);
-        }
-        let operations: Vec<Operation> = (0..count).map(|_| generator.next()).collect();
-        let Some(connection) = &mut transport else {
-            transport = reconnect(connect, &mut recorder).await;
+    let mut connection = Some(Transport::connect(connect).await?);
+    while course.goes_on() {
+        let Some(transport) = &mut connection else {
+            connection = reconnect(connect, &mut recorder).await;
             continue;
         };
+        let count = course.take(pipeline);
+        let operations: Vec<Operation> = (0..count).map(|_| generator.next()).collect();
         let mut wave = Wave { operations: &operations, recorder: &mut recorder, course };
-        if wave.run(connection, value).await.is_err() {
-            transport = None;
+        if wave.run(transport, value).await.is_err() {
+            connection = None;
         }
         course.ended.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
     }
+    Ok(recorder)
 }
 
 async fn reconnect(connect: &Connect, recorder: &mut Recorder) -> Option<Transport> {

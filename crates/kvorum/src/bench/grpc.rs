@@ -16,14 +16,16 @@ impl GrpcConnection {
     /// A client that repeats nothing: what fails is counted.
     ///
     /// # Errors
-    /// If the address is none.
-    pub fn connect(connect: &Connect) -> Result<GrpcConnection, Failure> {
+    /// If nobody answers.
+    pub async fn connect(connect: &Connect) -> Result<GrpcConnection, Failure> {
         let mut options = Options::new([connect.address.clone()]);
         options.keyspace.clone_from(&connect.keyspace);
         options.consistency = connect.consistency;
         options.timeout = connect.timeout;
         options.retries_per_ten = 0;
-        Ok(GrpcConnection { client: Client::new(options)? })
+        let client = Client::new(options)?;
+        client.status().await?;
+        Ok(GrpcConnection { client })
     }
 
     /// Runs one command as a call of its own, several reads and writes as one batch.

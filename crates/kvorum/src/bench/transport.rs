@@ -82,7 +82,7 @@ impl Transport {
     pub async fn connect(connect: &Connect) -> anyhow::Result<Transport> {
         Ok(match connect.protocol {
             Protocol::Resp => Transport::Resp(RespConnection::connect(connect).await?),
-            Protocol::Grpc => Transport::Grpc(GrpcConnection::connect(connect)?),
+            Protocol::Grpc => Transport::Grpc(GrpcConnection::connect(connect).await?),
         })
     }
 
