@@ -37,12 +37,13 @@ impl Plan {
     /// # Errors
     /// [`Refused`] in one sentence: busy ports, a data directory in use or of another cluster.
     pub fn new(options: &Options) -> anyhow::Result<Plan> {
-        let (offset, reservation) = choose_offset(options)?;
         let temporary = options.ephemeral.then(temporary_dir).transpose()?;
         let data_dir = temporary.as_ref().map_or(options.data_dir.as_path(), TempDir::path);
         let claim = Claim::take(data_dir).map_err(|error| Refused::because(error.to_string()))?;
         let data_dir = claim.data_dir().to_owned();
         check_node_count(&data_dir, options.nodes)?;
+        // After the claim: a cluster that runs there already is named as such, not by its ports.
+        let (offset, reservation) = choose_offset(options)?;
         claim.make_newest().context("cannot note where the cluster is")?;
         let log_dir = data_dir.join("logs");
         let ports: Vec<(u32, NodePorts)> = (1..=options.nodes)
@@ -189,7 +190,7 @@ fn server_arguments(id: u32, ports: NodePorts, peers: &[String], data_dir: &Path
         ("--peer-port", ports.peer.to_string().into()),
         ("--total-nodes", peers.len().to_string().into()),
     ];
-    let mut arguments: Vec<OsString> = vec!["server".into()];
+    let mut arguments: Vec<OsString> = vec!["server".into(), "--showcase".into()];
     for (flag, value) in settings {
         arguments.extend([flag.into(), value]);
     }
