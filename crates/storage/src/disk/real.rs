@@ -13,6 +13,8 @@ use super::{DirectoryLock, Disk, DiskFile};
 
 /// How many zero bytes are written at once when a file is created.
 const ZEROS: usize = 1 << 20;
+/// How many are handed to the device at once: a longer burst would hold up the log's own syncs.
+const BURST: u64 = 8 << 20;
 
 /// A directory of a real file system.
 #[derive(Debug)]
@@ -101,6 +103,9 @@ fn fill_with_zeros(file: &File, len: u64) -> io::Result<()> {
         let part = usize::try_from(len - offset).map_or(ZEROS, |rest| rest.min(ZEROS));
         file.write_all_at(zeros.get(..part).unwrap_or(&zeros), offset)?;
         offset += part as u64;
+        if offset.is_multiple_of(BURST) {
+            file.sync_data()?;
+        }
     }
     Ok(())
 }

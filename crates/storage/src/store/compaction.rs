@@ -237,9 +237,9 @@ impl Store {
             chunk: None,
             leftovers: None,
         });
-        // Without a checkpoint nothing can be freed; it should win more than it costs.
-        let won: u64 = blocked.iter().map(|(_, s)| s.used().saturating_sub(s.live_bytes)).sum();
-        if ready.is_empty() && (won > self.maintenance.checkpoints.bytes() || self.space.full) {
+        // Without a newer checkpoint nothing can be freed. The next one comes with the log's
+        // growth, unless there is no space to wait for it.
+        if ready.is_empty() && !blocked.is_empty() && self.space.full {
             self.maintenance.checkpoints.want();
         }
     }

@@ -14,7 +14,7 @@ use super::space::WANTED;
 use super::work::{Outcome, Purpose, Task, Work, WorkDone};
 use crate::log::record::RecordRef;
 
-/// After a failure, how long to wait before another attempt.
+/// After a failure, how long to wait before another attempt; and the pause between two spares.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How often to look for duties that are not under way already.
 const LOOK: Duration = Duration::from_millis(10);
@@ -27,6 +27,8 @@ pub(super) struct Maintenance {
     /// When to look again for a segment to free, a spare to make, a victim to compact.
     look_at: Mono,
     now: Mono,
+    /// No spare is made before this time unless it is needed soon.
+    spare_not_before: Mono,
     pub(super) checkpoints: Checkpoints,
     pub(super) compaction: Option<Compaction>,
     /// How many bytes of copies the log's growth has bought since the last ones.
@@ -85,7 +87,7 @@ impl Store {
     /// What gives space back comes first, then what keeps starts short, then scrub.
     fn next_task(&mut self, now: Mono) -> Option<Task> {
         if now >= self.maintenance.look_at {
-            let task = self.free_task().or_else(|| self.spare_task());
+            let task = self.free_task().or_else(|| self.spare_task(now));
             if task.is_some() {
                 return task;
             }
@@ -97,9 +99,15 @@ impl Store {
             .or_else(|| self.scrub_task(now))
     }
 
-    fn spare_task(&mut self) -> Option<Task> {
+    fn spare_task(&mut self, now: Mono) -> Option<Task> {
         if self.space.spares.len() >= WANTED {
             self.space.full = false;
+            return None;
+        }
+        // A spare is a burst of writing. As long as the next one is not needed soon, there is a
+        // pause between two.
+        let soon = self.space.full || self.tail.offset > self.options.segment_bytes / 2;
+        if !soon && now < self.maintenance.spare_not_before {
             return None;
         }
         let bytes = self.segment_bytes();
@@ -107,6 +115,7 @@ impl Store {
             self.space.full = true;
             return None;
         }
+        self.maintenance.spare_not_before = now + RETRY;
         let name = self.space.spare_name();
         Some(Task::Spare { name, bytes })
     }
