@@ -68,7 +68,8 @@ impl Client {
     /// [`Error::Invalid`] if the options make no sense.
     pub fn new(options: Options) -> Result<Client, Error> {
         options.validate()?;
-        let endpoints = Endpoints::new(&options)?;
+        let first = usize::try_from(random()).unwrap_or_default();
+        let endpoints = Endpoints::new(&options, first)?;
         let budget = Budget::new(options.retries_per_ten);
         Ok(Client { shared: Arc::new(Shared { options, endpoints, budget }) })
     }
@@ -253,14 +254,21 @@ impl Client {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let attempt = Attempt { channel: choice.channel.clone(), remaining };
-        let result = match tokio::time::timeout(remaining + PATIENCE, call(attempt)).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(Error::from_status(&status, effect).at(&choice.address)),
-            Err(_) => Err(Error::timeout(effect)),
+        let endpoints = &self.shared.endpoints;
+        // A read may be asked again elsewhere, so a node that hangs does not get all the time.
+        let elsewhere = effect == Effect::Reads && endpoints.has_alternatives();
+        let limit = if elsewhere { remaining / 2 } else { remaining };
+        let attempt = Attempt { channel: choice.channel.clone(), remaining: limit };
+        let (result, failed) = match tokio::time::timeout(limit + PATIENCE, call(attempt)).await {
+            Ok(Ok(answer)) => (Ok(answer.into_inner()), false),
+            Ok(Err(status)) => {
+                let error = Error::from_status(&status, effect).at(&choice.address);
+                let failed = error.blames_endpoint();
+                (Err(error), failed)
+            }
+            Err(_) => (Err(Error::timeout(effect)), true),
         };
-        let failed = result.as_ref().is_err_and(Error::blames_endpoint);
-        self.shared.endpoints.note(choice, failed, Instant::now());
+        endpoints.note(choice, failed, Instant::now());
         result
     }
 

@@ -38,8 +38,9 @@ pub(crate) struct Choice {
 }
 
 impl Endpoints {
-    /// The endpoints of the options.
-    pub(crate) fn new(options: &Options) -> Result<Endpoints, Error> {
+    /// The endpoints of the options; `first` says with which to begin, so that many short-lived
+    /// clients do not all ask the same node.
+    pub(crate) fn new(options: &Options, first: usize) -> Result<Endpoints, Error> {
         let nodes = options.endpoints.iter().map(|address| {
             let uri =
                 if address.contains("://") { address.clone() } else { format!("http://{address}") };
@@ -53,7 +54,7 @@ impl Endpoints {
                 .connect_lazy();
             Ok(Node { address: address.clone(), channel, rests_until: Mutex::new(None) })
         });
-        Ok(Endpoints { nodes: nodes.collect::<Result<_, Error>>()?, next: AtomicUsize::new(0) })
+        Ok(Endpoints { nodes: nodes.collect::<Result<_, Error>>()?, next: AtomicUsize::new(first) })
     }
 
     /// The next endpoint in turn that has not just failed; if all have, simply the next.
@@ -64,6 +65,11 @@ impl Endpoints {
             .or_else(|| first.checked_rem(self.nodes.len()))?;
         let Node { address, channel, .. } = self.nodes.get(index)?;
         Some(Choice { index, address: address.clone(), channel: channel.clone() })
+    }
+
+    /// Whether there is another endpoint to turn to.
+    pub(crate) const fn has_alternatives(&self) -> bool {
+        self.nodes.len() > 1
     }
 
     /// Notes how an attempt at an endpoint ended.
@@ -96,7 +102,7 @@ mod tests {
     #[tokio::test]
     async fn requests_go_round_and_leave_out_an_endpoint_that_failed() {
         let options = Options::new(["127.0.0.1:1", "127.0.0.1:2", "http://127.0.0.1:3"]);
-        let endpoints = Endpoints::new(&options).unwrap();
+        let endpoints = Endpoints::new(&options, 0).unwrap();
         let now = Instant::now();
         assert_eq!(chosen(&endpoints, now, 4), [0, 1, 2, 0]);
         let failed = endpoints.choose(now).unwrap();
@@ -109,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_all_have_failed_they_are_all_tried_again() {
-        let endpoints = Endpoints::new(&Options::new(["127.0.0.1:1", "127.0.0.1:2"])).unwrap();
+        let endpoints = Endpoints::new(&Options::new(["127.0.0.1:1", "127.0.0.1:2"]), 0).unwrap();
         let now = Instant::now();
         for _ in 0..2 {
             let choice = endpoints.choose(now).unwrap();
@@ -120,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_is_none_is_named() {
-        let error = Endpoints::new(&Options::new(["not an address"])).unwrap_err();
+        let error = Endpoints::new(&Options::new(["not an address"]), 0).unwrap_err();
         assert!(error.to_string().contains("not an address"), "{error}");
     }
 }

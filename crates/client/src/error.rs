@@ -77,7 +77,8 @@ impl Error {
 
     /// Whether another node, or the same one a little later, may do better.
     pub(crate) fn is_worth_repeating(&self) -> bool {
-        let passing = [UNREACHABLE, "UNAVAILABLE", "NOTSERVING", "OVERLOAD", "COORDINATORLOST"];
+        let passing =
+            [UNREACHABLE, "UNAVAILABLE", "NOTSERVING", "OVERLOAD", "COORDINATORLOST", "TIMEOUT"];
         matches!(self, Error::Unavailable { code, .. } if passing.contains(&code.as_ref()))
     }
 

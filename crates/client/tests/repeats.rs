@@ -187,6 +187,25 @@ async fn an_endpoint_that_cannot_be_reached_is_passed_over_even_for_writes() {
 }
 
 #[tokio::test]
+async fn a_read_is_asked_elsewhere_when_a_node_hangs_and_a_write_is_not() {
+    let (server, address) = serve(vec![]).await;
+    // The kernel accepts connections here; nobody ever reads from them.
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = Options::new([address, frozen.local_addr().unwrap().to_string()]);
+    options.timeout = Duration::from_secs(1);
+    let reader = Client::new(options.clone()).unwrap();
+    for _ in 0..2 {
+        assert!(reader.get("k").await.unwrap().is_some());
+    }
+    // Of two writes, one goes to each node.
+    let writer = Client::new(options).unwrap();
+    let outcomes = [writer.put("k", "v").await, writer.put("k", "v").await];
+    let unknown = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    assert_eq!(unknown.map(Error::executed).collect::<Vec<_>>(), [Executed::Unknown]);
+    assert_eq!(server.asked(), 3);
+}
+
+#[tokio::test]
 async fn without_any_endpoint_the_request_is_not_executed_and_ends_before_its_deadline() {
     let mut options = Options::new([nobody().await]);
     options.timeout = Duration::from_secs(1);
