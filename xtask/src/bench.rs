@@ -76,14 +76,18 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
 fn measure(root: &Path, scratch: &Path, options: &Options) -> Result<Vec<Measured>> {
     let cluster = Server::cluster(root, &scratch.join("cluster"))?;
     let redis = Server::redis(&scratch.join("redis"))?;
+    let servers = [&cluster, &redis];
     let mut measured = Vec::new();
     for case in load::CASES {
-        for server in [&cluster, &redis] {
-            let mut rounds = Vec::new();
-            for _ in 0..options.rounds {
+        // In turns, so that whatever else the machine does meanwhile falls on both.
+        let mut rounds = servers.map(|_| Vec::new());
+        for _ in 0..options.rounds {
+            for (server, rounds) in servers.iter().zip(&mut rounds) {
                 rounds.push(load::run(case, options.scale, server)?);
             }
-            let figures = load::medians(&rounds).context("at least one round")?;
+        }
+        for (server, rounds) in servers.iter().zip(&rounds) {
+            let figures = load::medians(rounds).context("at least one round")?;
             page::progress(server.name, case, &figures)?;
             measured.push(Measured { system: server.name, case: case.clone(), figures });
         }
