@@ -42,7 +42,7 @@ pub(crate) struct Connections {
     calls: RefCell<Vec<(CallId, Request)>>,
 }
 
-/// What sessions see of the node. The clock is read once each time a session runs.
+/// What sessions see of the node. The clock is read once per turn and per read.
 struct View {
     node: Node,
     now: Cell<Now>,
@@ -126,6 +126,11 @@ impl Connections {
         self.open.borrow().len()
     }
 
+    /// Sets the present time, as sessions see it.
+    pub(crate) fn set_now(&self, now: Now) {
+        self.view.now.set(now);
+    }
+
     /// Serves a connection until it is closed.
     pub(crate) async fn serve(&self, stream: TcpStream, session: Box<dyn Session>) {
         let (reader, writer) = stream.into_split();
@@ -181,6 +186,7 @@ impl Connections {
     }
 
     fn receive(&self, connection: &Connection, input: &mut BytesMut) {
+        self.set_now(self.view.node.now());
         self.enter(connection, |session, port| session.receive(input, port));
         let mut state = connection.state.borrow_mut();
         if state.unanswered == 0 && !state.dirty {
@@ -218,7 +224,6 @@ impl Connections {
         }
         let State { session, next_call, .. } = &mut *state;
         let mut calls = self.calls.borrow_mut();
-        self.view.now.set(self.view.node.now());
         let flow = run(&mut **session, &mut Port::new(&self.view, next_call, &mut calls));
         state.closing = flow == Flow::Close;
         state.unanswered += calls.len();

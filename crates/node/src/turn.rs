@@ -95,8 +95,6 @@ pub(crate) struct Turn {
     settled: Lsn,
     /// A sync job is on its way.
     syncing: bool,
-    /// Background work is on its way.
-    working: bool,
     /// What the node waits for before it serves.
     waiting: String,
     /// Slots with corrupt records that are to be copied from other nodes.
@@ -124,7 +122,6 @@ impl Turn {
             outs: Vec::new(),
             sent: false,
             syncing: false,
-            working: false,
             waiting: "starting".to_owned(),
             corrupt: Vec::new(),
             stopping: None,
@@ -175,6 +172,7 @@ impl Turn {
             self.metrics.inputs.record(arrivals.len() as f64);
         }
         let now = self.parts.clock.now();
+        self.parts.connections.set_now(now);
         for arrival in arrivals.drain(..) {
             self.take(now, arrival)?;
         }
@@ -217,10 +215,7 @@ impl Turn {
                 self.synced(done)?;
             }
             Arrival::Durable(lsn) => self.step(now, In::Durable(lsn)),
-            Arrival::Worked(done) => {
-                self.working = false;
-                self.parts.store.work_done(done);
-            }
+            Arrival::Worked(done) => self.parts.store.work_done(done),
             Arrival::Greeted { announcement, answer } => self.greeted(now, &announcement, answer),
             Arrival::News => self.advance(now),
             Arrival::Tick => self.tick(now)?,
@@ -243,18 +238,22 @@ impl Turn {
     /// Hands frames and requests to the shard as long as the open frame of the log has room for
     /// what they write; the rest waits for the next one.
     fn work_off(&mut self, now: Now) {
+        let mut released = 0;
         while self.next_fits() {
             if let Some((from, epoch, body)) = self.frames.pop_front() {
+                released += body.len();
                 self.filled += frame_cost(&body);
                 // A frame of a connection that has ended means nothing any more.
                 if self.parts.links.is_current(from, epoch) {
                     self.step(now, In::Frame { from, body });
                 }
             } else if let Some((caller, request)) = self.requests.pop_front() {
+                released += request.op.weight();
                 self.filled += request_cost(&request);
                 self.request(now, caller, request);
             }
         }
+        self.parts.inbox.release(released);
     }
 
     /// Hands an input to the shard; before the cluster is known there is none, and nothing is

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kvorum_core::{Hlc, HybridClock, Layout, NodeId, Now, PartitionId, Writer};
+use kvorum_core::{Hlc, HybridClock, NodeId, Now, PartitionId, Writer};
 use kvorum_shard::{In, Options, Shard};
 use kvorum_storage::Fatal;
 use tokio::sync::oneshot;
@@ -55,10 +55,10 @@ impl Turn {
         let step = self.parts.founding.borrow_mut().step(&mut self.parts.store, now.mono);
         match step {
             Step::Wait(reason) => self.waiting = reason,
-            Step::Serve(layout) => self.serve(now, &layout, 0, Hlc::default()),
-            Step::Rebuild { layout, reason, start_above, clock_above } => {
-                self.serve(now, &layout, start_above, clock_above);
-                self.rebuild_all(now, &layout, &reason, clock_above);
+            Step::Serve => self.serve(now, 0, Hlc::default()),
+            Step::Rebuild { reason, start_above, clock_above } => {
+                self.serve(now, start_above, clock_above);
+                self.rebuild_all(now, &reason, clock_above);
             }
             // A node that serves already goes on: the others decide whether they talk to it.
             Step::Fail(error) if self.shard.is_none() => self.refuse(now, error),
@@ -67,10 +67,11 @@ impl Turn {
     }
 
     /// The cluster is known: from now on requests are taken.
-    fn serve(&mut self, now: Now, layout: &Arc<Layout>, start_above: u32, clock_above: Hlc) {
+    fn serve(&mut self, now: Now, start_above: u32, clock_above: Hlc) {
         if self.shard.is_some() {
             return;
         }
+        let Some(layout) = self.parts.founding.borrow().layout() else { return };
         let me = self.parts.links.identity().me;
         let recovery = self.parts.recovery;
         // The start number only tells the lives of a node apart that could stamp the same
@@ -78,10 +79,10 @@ impl Turn {
         let start = recovery.start.max(start_above.saturating_add(1));
         let highest = recovery.highest.max(clock_above);
         let clock = HybridClock::new(Writer::new(me, start), highest);
-        let mut shard = Shard::new(Options::new(me), Arc::clone(layout), clock);
+        let mut shard = Shard::new(Options::new(me), Arc::clone(&layout), clock);
         shard.step(now, In::Durable(self.durable), &mut self.parts.store, &mut self.outs);
         self.shard = Some(shard);
-        self.parts.shared.publish_layout(Arc::clone(layout));
+        self.parts.shared.publish_layout(Arc::clone(&layout));
         let peers: Vec<NodeId> = layout.nodes().iter().copied().filter(|id| *id != me).collect();
         self.parts.links.open(&peers);
         if let Some(asked) = self.parts.founding.borrow().ignored_replication() {
@@ -94,19 +95,19 @@ impl Turn {
     }
 
     /// This node has lost something: everything it holds is copied from the others.
-    fn rebuild_all(&mut self, now: Now, layout: &Layout, reason: &str, clock_above: Hlc) {
+    fn rebuild_all(&mut self, now: Now, reason: &str, clock_above: Hlc) {
+        let Some(shard) = &mut self.shard else { return };
         if self.parts.founding.borrow().is_rebuilding() {
             return;
         }
-        let held: Vec<PartitionId> = layout.partitions_on(self.parts.links.identity().me).collect();
+        shard.observe(clock_above);
+        let me = self.parts.links.identity().me;
+        let held: Vec<PartitionId> = shard.layout().partitions_on(me).collect();
         tracing::warn!(
             "[REPLICATE] {} partitions are copied from other nodes: {reason}",
             held.len()
         );
         self.parts.founding.borrow_mut().rebuild(&held);
-        if let Some(shard) = &mut self.shard {
-            shard.observe(clock_above);
-        }
         self.step(now, In::Rebuild(held));
         self.renew();
     }
@@ -181,14 +182,16 @@ impl Turn {
         }
     }
 
-    /// Hands out background work. Called between turns.
+    /// Hands out background work. Called between turns, but not while a sync is on its way: what
+    /// compaction copies would gather in the open frame and crowd out the requests.
     pub(super) fn maintain(&mut self, now: Now) {
-        while !self.working
-            && let Some(work) = self.parts.store.maintain(now.mono)
-        {
-            match self.parts.upkeep.start(work) {
-                None => self.working = true,
-                Some(done) => self.parts.store.work_done(done),
+        if self.syncing {
+            return;
+        }
+        // The store hands out no second piece before it has learned what came of the first.
+        while let Some(work) = self.parts.store.maintain(now.mono) {
+            if let Some(done) = self.parts.upkeep.start(work) {
+                self.parts.store.work_done(done);
             }
         }
     }

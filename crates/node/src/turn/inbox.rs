@@ -12,7 +12,7 @@ use crate::CallId;
 use crate::introduction::Announcement;
 use crate::turn::wal::SyncDone;
 
-/// Above this many bytes those who bring more wait until a turn has taken what is there.
+/// Above this many bytes those who bring more wait until a turn has worked off what is there.
 const ROOM_BYTES: usize = 64 << 20;
 
 /// Something for the next turn.
@@ -61,7 +61,7 @@ pub(crate) struct Inbox {
     bytes: Cell<usize>,
     oldest: Cell<Option<Instant>>,
     filled: Notify,
-    taken: Notify,
+    released: Notify,
 }
 
 impl Inbox {
@@ -79,7 +79,7 @@ impl Inbox {
     /// Waits while too much lies here already.
     pub(crate) async fn room(&self) {
         while self.bytes.get() > ROOM_BYTES {
-            self.taken.notified().await;
+            self.released.notified().await;
         }
     }
 
@@ -96,12 +96,57 @@ impl Inbox {
     }
 
     /// Takes everything, in the order of arrival, into the empty `into`. Returns when the oldest
-    /// of it arrived.
+    /// of it arrived. What was taken counts until it is released.
     pub(crate) fn take(&self, into: &mut Vec<Arrival>) -> Option<Instant> {
         std::mem::swap(&mut *self.arrivals.borrow_mut(), into);
-        if self.bytes.replace(0) > ROOM_BYTES {
-            self.taken.notify_waiters();
-        }
         self.oldest.take()
+    }
+
+    /// So many bytes have been worked off.
+    pub(crate) fn release(&self, bytes: usize) {
+        let left = self.bytes.get().saturating_sub(bytes);
+        if self.bytes.replace(left) > ROOM_BYTES && left <= ROOM_BYTES {
+            self.released.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(bytes: usize) -> Arrival {
+        let from = NodeId::new(2).unwrap();
+        Arrival::Frame { from, epoch: 1, body: Bytes::from(vec![0; bytes]) }
+    }
+
+    #[tokio::test]
+    async fn a_full_inbox_lets_others_wait_until_it_is_worked_off() {
+        let inbox = Inbox::default();
+        inbox.push(frame(ROOM_BYTES));
+        inbox.room().await;
+        inbox.push(frame(1));
+        let mut waiting = polled(inbox.room());
+        assert!(!waiting.is_done());
+        let mut taken = Vec::new();
+        assert!(inbox.take(&mut taken).is_some());
+        assert!(inbox.is_empty() && taken.len() == 2);
+        assert!(!waiting.is_done());
+        inbox.release(1);
+        assert!(waiting.is_done());
+    }
+
+    /// A future that is polled by hand.
+    struct Polled<F>(std::pin::Pin<Box<F>>);
+
+    fn polled<F: Future>(future: F) -> Polled<F> {
+        Polled(Box::pin(future))
+    }
+
+    impl<F: Future> Polled<F> {
+        fn is_done(&mut self) -> bool {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            self.0.as_mut().poll(&mut context).is_ready()
+        }
     }
 }
