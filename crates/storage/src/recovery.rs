@@ -90,6 +90,8 @@ struct Replay<'a> {
     expected: Option<Lsn>,
     /// The highest LSN of any frame.
     seen: Lsn,
+    /// The end of the segment replayed last.
+    last_end: Option<PrevEnd>,
     buffer: Vec<u8>,
 }
 
@@ -118,6 +120,7 @@ impl<'a> Replay<'a> {
             verdict_start: 0,
             expected: None,
             seen: Lsn(0),
+            last_end: None,
             buffer: Vec::new(),
         }
     }
@@ -175,7 +178,7 @@ impl<'a> Replay<'a> {
         let opening = frames.first().and_then(|frame| frame.opening);
         match frames.get(..carry).unwrap_or_default().last() {
             None => {
-                self.out.prev = opening.and_then(|opening| opening.prev);
+                self.out.prev = opening.map_or(self.last_end, |opening| opening.prev);
                 self.out.carried_over.push(link.number);
             }
             Some(last) => {
@@ -309,7 +312,9 @@ impl<'a> Replay<'a> {
         let mut segment = Segment::new(found.header, Some(file));
         segment.end = end;
         segment.last = frames.last().map_or(Lsn(0), |frame| frame.summary.last());
-        self.out.segments.insert(found.header.number, segment);
+        let number = found.header.number;
+        self.last_end = Some(PrevEnd { segment: number, end, last: segment.last });
+        self.out.segments.insert(number, segment);
     }
 
     /// Adds the segments that were not replayed, settles the LSNs and checks every address.

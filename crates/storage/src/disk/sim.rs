@@ -41,12 +41,13 @@ impl SimDisk {
     }
 
     /// Ends the process that uses the disk, as kill -9 does: nothing is lost, its open files and
-    /// its lock end, and whatever it still tries fails. After [`SimDisk::cut_power_at`] it was the
-    /// process that ended at that call, not the power.
+    /// its lock end, and whatever it still tries fails. If a cut that was scheduled has come, it
+    /// was the process that ended at that call, not the power.
     pub fn kill(&self) {
         let mut state = self.state();
-        state.off = false;
-        state.cut_at = None;
+        if std::mem::take(&mut state.off) {
+            state.cut_at = None;
+        }
         state.end_process();
     }
 

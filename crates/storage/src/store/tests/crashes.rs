@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 
 use super::rig::{seeds, small};
-use super::world::{Checked, World};
+use super::world::{Checked, World, check};
 use crate::Options;
 
 /// A long life with kills and power cuts at random calls, some of them inside recovery.
@@ -39,7 +39,7 @@ pub(super) fn eventful_life(options: &Options, number: u64, steps: u64) -> Check
 /// The same short life over and over, with the power cut at each call in turn, and once more at a
 /// call of the recovery that follows.
 pub(super) fn every_call(options: &Options, number: u64, steps: u64) -> Checked<u64> {
-    let mut cuts = 0;
+    let (mut cuts, mut cuts_inside) = (0, 0);
     for call in 1.. {
         let mut world = World::new(options.clone(), number)?;
         world.disk.cut_power_at(world.disk.calls() + call);
@@ -54,10 +54,13 @@ pub(super) fn every_call(options: &Options, number: u64, steps: u64) -> Checked<
         }
         cuts += 1;
         for again in 1..4 {
+            let before = world.opens;
             world.disk.cut_power_at(world.disk.calls() + again * 2 + call % 2);
             world.kill()?;
+            cuts_inside += u64::from(world.opens > before + 1);
         }
     }
+    check!(cuts_inside > cuts, "{cuts_inside} cuts inside recovery, {cuts} before");
     Ok(cuts)
 }
 

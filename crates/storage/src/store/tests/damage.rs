@@ -26,7 +26,11 @@ pub(super) fn flipped_bit(options: &Options, number: u64) -> Checked<Tolerated> 
     let at_open = world.tolerate().map_err(|text| format!("{name} at {byte}: {text}"))?;
     world.settle()?;
     let at_rest = world.tolerate().map_err(|text| format!("{name} at {byte}, at rest: {text}"))?;
-    world.kill()?;
+    for _ in 0..2 {
+        let call = world.disk.calls() + 1 + world.rng.below(8);
+        world.disk.cut_power_at(call);
+        world.kill()?;
+    }
     let again = world.tolerate().map_err(|text| format!("{name} at {byte}, later: {text}"))?;
     check!(at_open != Tolerated::Verdict || again == at_open, "the verdict is forgotten");
     check!(at_open == Tolerated::Verdict || again != Tolerated::Verdict, "a late verdict");
@@ -130,6 +134,24 @@ fn damage_to_the_first_frame_of_a_start_is_no_clean_start() {
     disk.flip("0000000002.log", 4096 + 120, 1);
     let (_store, recovery) = open(&disk, &small(), 3);
     assert!(recovery.damage.is_some());
+}
+
+#[test]
+fn a_lost_opening_does_not_cut_off_what_lies_before_it() {
+    let disk = SimDisk::new();
+    let (mut store, _) = open(&disk, &small(), 1);
+    for n in 1..20 {
+        put(&mut store, &[n as u8], n, Some(&[1; 4000])).unwrap();
+        sync(&mut store);
+    }
+    let newest = disk.list().unwrap().into_iter().rfind(|name| name.ends_with(".log")).unwrap();
+    drop(store);
+    disk.flip(&newest, 4096 + 10, 1);
+    for n in 2..5 {
+        let (store, recovery) = open(&disk, &small(), n);
+        assert!(recovery.damage.is_some());
+        assert!((1..10).all(|n| header(&store, &[n]).is_some()), "start {n}");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub(super) struct World {
     durable: Lsn,
     start: u32,
     log_id: u128,
-    opens: u64,
+    pub(super) opens: u64,
     version: u64,
     now: Mono,
     pub(super) rng: Rng,
