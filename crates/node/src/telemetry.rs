@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use kvorum_core::NodeId;
 use kvorum_replication::Event;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 
 /// The metrics of the turn.
 pub(crate) struct TurnMetrics {
@@ -16,11 +19,13 @@ pub(crate) struct TurnMetrics {
     pub(crate) inputs: Histogram,
     /// Bytes of each frame sent to a peer.
     pub(crate) frame_bytes: Histogram,
+    /// Messages in each of them.
+    pub(crate) frame_messages: Histogram,
     /// One write and sync of the log.
     pub(crate) sync: Histogram,
     /// Records made durable by one sync.
     pub(crate) sync_records: Histogram,
-    /// Frames sent to peers.
+    /// Messages sent to peers.
     pub(crate) attempts: Counter,
     /// Writes that were not sent to a replica.
     pub(crate) failures: Counter,
@@ -28,17 +33,51 @@ pub(crate) struct TurnMetrics {
 
 impl TurnMetrics {
     pub(crate) fn new() -> TurnMetrics {
+        describe();
         TurnMetrics {
             queue: histogram!("kvorum_queue_seconds"),
             turn: histogram!("kvorum_turn_seconds"),
             inputs: histogram!("kvorum_turn_inputs"),
             frame_bytes: histogram!("kvorum_peer_frame_bytes"),
+            frame_messages: histogram!("kvorum_peer_frame_messages"),
             sync: histogram!("kvorum_wal_sync_seconds"),
             sync_records: histogram!("kvorum_wal_sync_records"),
             attempts: counter!("kv_replication_attempts_total"),
             failures: counter!("kv_replication_failures_total"),
         }
     }
+}
+
+/// Says what the metrics mean that do not say it themselves.
+fn describe() {
+    describe_histogram!("kvorum_queue_seconds", "From the arrival of a turn's oldest input to it");
+    describe_histogram!("kvorum_turn_seconds", "A turn of the shard thread, without its sync");
+    describe_histogram!("kvorum_turn_inputs", "Requests, frames and events of one turn");
+    describe_histogram!("kvorum_wal_sync_seconds", "One write and sync of the log");
+    describe_histogram!("kvorum_wal_sync_records", "Records made durable by one sync");
+    describe_histogram!("kvorum_peer_frame_bytes", "Bytes of a frame sent to a peer");
+    describe_histogram!("kvorum_peer_frame_messages", "Messages of a frame sent to a peer");
+    describe_histogram!("kvorum_peer_round_trip_seconds", "From a ping to its answer");
+    describe_counter!(
+        "kvorum_restamps_total",
+        "Writes stamped again: a replica held something newer"
+    );
+    describe_counter!("kvorum_superseded_total", "Writes that a replica held something newer than");
+    describe_counter!("kvorum_read_repairs_total", "Reads that found replicas which disagree");
+    describe_counter!(
+        "kvorum_under_replicated_total",
+        "Writes not sent to a replica, down or full"
+    );
+    describe_counter!("kvorum_late_acks_total", "Answers to operations that were over");
+    describe_counter!("kvorum_corrupt_records_total", "Stored records that failed their checksum");
+    describe_counter!("kvorum_shed_total", "Messages dropped because their deadline had passed");
+    describe_gauge!("kvorum_waiting_for_log", "Answers and messages that wait for the log");
+    describe_gauge!("kvorum_replay_bytes", "Bytes of log that a start would replay");
+    describe_gauge!("kvorum_peer_in_flight_bytes", "Bytes sent to a peer and not acknowledged");
+    describe_gauge!(
+        "kvorum_peer_queue_bytes",
+        "Bytes that wait in this process to be sent to a peer"
+    );
 }
 
 /// The counters of what happens inside the replica groups.

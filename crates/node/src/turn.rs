@@ -99,6 +99,10 @@ pub(crate) struct Turn {
     waiting: String,
     /// Slots with corrupt records that are to be copied from other nodes.
     corrupt: Vec<(KeyspaceId, Slot)>,
+    /// Since when the node serves.
+    serving: Option<Mono>,
+    /// A majority of the nodes was connected once, or this node waited for it long enough.
+    connected: bool,
     /// Since when the node is stopping, and why if it was not told to.
     stopping: Option<Mono>,
     refusal: Option<StartError>,
@@ -124,6 +128,8 @@ impl Turn {
             syncing: false,
             waiting: "starting".to_owned(),
             corrupt: Vec::new(),
+            serving: None,
+            connected: false,
             stopping: None,
             refusal: None,
             metrics: TurnMetrics::new(),
@@ -204,11 +210,13 @@ impl Turn {
                 if self.parts.links.is_current(peer, epoch) {
                     self.parts.founding.borrow_mut().connected(peer, process, now.mono);
                     self.change(now, In::PeerUp(peer));
+                    self.renew();
                 }
             }
             Arrival::PeerDown { peer } => {
                 self.parts.founding.borrow_mut().disconnected(peer);
                 self.change(now, In::PeerDown(peer));
+                self.renew();
             }
             Arrival::Synced(done) => {
                 self.syncing = false;
@@ -316,7 +324,9 @@ impl Turn {
                 }
                 Out::Send { to, class, frame } => {
                     self.sent = true;
-                    self.metrics.attempts.increment(1);
+                    let messages = kvorum_shard::messages(&frame);
+                    self.metrics.attempts.increment(messages.into());
+                    self.metrics.frame_messages.record(f64::from(messages));
                     self.metrics.frame_bytes.record(frame.len() as f64);
                     self.parts.links.send(to, class, frame);
                 }

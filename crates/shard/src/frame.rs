@@ -64,6 +64,12 @@ pub(crate) fn seal(header: &Header, frame: &mut BytesMut) -> Bytes {
     frame.split().freeze()
 }
 
+/// How many messages a frame carries; zero if it only acknowledges, or is no frame. For metrics.
+#[must_use]
+pub fn messages(frame: &[u8]) -> u16 {
+    frame.get(2..4).and_then(|count| count.try_into().ok()).map_or(0, u16::from_le_bytes)
+}
+
 /// Verifies a frame and returns its header and the bytes of its envelopes.
 ///
 /// # Errors

@@ -27,4 +27,5 @@ mod wire;
 mod tests;
 
 pub use api::{Class, In, Options, Out, Stats};
+pub use frame::messages;
 pub use shard::Shard;

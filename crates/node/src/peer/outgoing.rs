@@ -51,6 +51,7 @@ impl Outgoing {
     pub(crate) fn body(&self, body: Bytes) -> Result<(), Rejected> {
         let len = body.len();
         if self.queued.fetch_add(len, Ordering::Relaxed) > QUEUED_BYTES {
+            self.queued.fetch_sub(len, Ordering::Relaxed);
             return Err(Rejected::Full);
         }
         self.send(Content::Body(body))
@@ -76,5 +77,25 @@ impl Stream for OutgoingFrames {
             self.queued.fetch_sub(body.len(), Ordering::Relaxed);
         }
         Poll::Ready(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_queue_counts_its_bytes_and_refuses_more_than_it_may_hold() {
+        let (outgoing, mut frames) = queue();
+        outgoing.body(Bytes::from(vec![0; QUEUED_BYTES])).unwrap();
+        outgoing.body(Bytes::from_static(b"more")).unwrap();
+        assert_eq!(outgoing.body(Bytes::from_static(b"too much")), Err(Rejected::Full));
+        assert!(frames.next().await.is_some() && frames.next().await.is_some());
+        assert_eq!(outgoing.queued(), 0);
+        outgoing.body(Bytes::from_static(b"again")).unwrap();
+        drop(frames);
+        assert_eq!(outgoing.body(Bytes::from_static(b"late")), Err(Rejected::Closed));
     }
 }

@@ -82,6 +82,7 @@ impl Turn {
         let mut shard = Shard::new(Options::new(me), Arc::clone(&layout), clock);
         shard.step(now, In::Durable(self.durable), &mut self.parts.store, &mut self.outs);
         self.shard = Some(shard);
+        self.serving = Some(now.mono);
         self.parts.shared.publish_layout(Arc::clone(&layout));
         let peers: Vec<NodeId> = layout.nodes().iter().copied().filter(|id| *id != me).collect();
         self.parts.links.open(&peers);

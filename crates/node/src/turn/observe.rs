@@ -12,6 +12,8 @@ use crate::{NodeStatus, Serving, Status};
 
 /// How often the status is renewed.
 const PERIOD: Duration = Duration::from_secs(1);
+/// After this long a node says that it serves even if it sees no majority of the nodes.
+const ALONE: Duration = Duration::from_secs(5);
 /// How often a lasting trouble is logged.
 const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);
 
@@ -31,6 +33,14 @@ pub(super) struct Observer {
     disk_bytes: Gauge,
     index_bytes: Gauge,
     index_limit_bytes: Gauge,
+    disk_free_bytes: Gauge,
+    disk_full: Gauge,
+    segments: Gauge,
+    live_bytes: Gauge,
+    dead_bytes: Gauge,
+    replay_bytes: Gauge,
+    checkpoint: Gauge,
+    upkeep_failures: Gauge,
 }
 
 impl Observer {
@@ -49,7 +59,38 @@ impl Observer {
             disk_bytes: gauge!("kvorum_disk_bytes"),
             index_bytes: gauge!("kvorum_index_bytes"),
             index_limit_bytes: gauge!("kvorum_index_limit_bytes"),
+            disk_free_bytes: gauge!("kvorum_disk_free_bytes"),
+            disk_full: gauge!("kvorum_disk_full"),
+            segments: gauge!("kvorum_log_segments"),
+            live_bytes: gauge!("kvorum_log_live_bytes"),
+            dead_bytes: gauge!("kvorum_log_dead_bytes"),
+            replay_bytes: gauge!("kvorum_replay_bytes"),
+            checkpoint: gauge!("kvorum_checkpoint_lsn"),
+            upkeep_failures: gauge!("kvorum_upkeep_failures"),
         }
+    }
+}
+
+impl Observer {
+    fn show_shard(&self, shard: &Stats) {
+        self.pending_requests.set(shard.pending_requests as f64);
+        self.pending_bytes.set(shard.pending_bytes as f64);
+        self.waiting_for_log.set(shard.waiting_for_log as f64);
+        self.rebuilding.set(shard.rebuilding as f64);
+    }
+
+    fn show_store(&self, store: &kvorum_storage::Stats) {
+        self.disk_bytes.set(store.disk_bytes as f64);
+        self.disk_free_bytes.set(store.free_bytes as f64);
+        self.disk_full.set(f64::from(u8::from(store.disk_full)));
+        self.index_bytes.set(store.index_bytes as f64);
+        self.index_limit_bytes.set(store.index_limit_bytes as f64);
+        self.segments.set(store.segments as f64);
+        self.live_bytes.set(store.live_bytes as f64);
+        self.dead_bytes.set(store.dead_bytes as f64);
+        self.replay_bytes.set(store.replay_bytes as f64);
+        self.checkpoint.set(store.checkpoint.0 as f64);
+        self.upkeep_failures.set(store.failures as f64);
     }
 }
 
@@ -71,27 +112,35 @@ impl Turn {
         }
     }
 
+    /// Whether this node has been connected to a majority of the nodes since its start. Before, it
+    /// takes requests but can answer few of them, so it does not call itself ready.
+    fn has_connected(&mut self) -> bool {
+        if let (false, Some(shard), Some(since)) = (self.connected, &self.shard, self.serving) {
+            let nodes = shard.layout().nodes();
+            let up = nodes.iter().filter(|node| shard.is_up(**node)).count();
+            let waited = self.parts.clock.mono().since(since);
+            self.connected = up > nodes.len() / 2 || waited > ALONE;
+        }
+        self.connected
+    }
+
     /// Publishes the status and sets the gauges.
     pub(super) fn renew(&mut self) {
+        let connected = self.has_connected();
         let shard = self.shard.as_ref().map(Shard::stats).unwrap_or_default();
         let store = self.parts.store.stats();
         let keys = self.live_keys();
         let observer = &self.observer;
-        observer.pending_requests.set(shard.pending_requests as f64);
-        observer.pending_bytes.set(shard.pending_bytes as f64);
-        observer.waiting_for_log.set(shard.waiting_for_log as f64);
-        observer.rebuilding.set(shard.rebuilding as f64);
+        observer.show_shard(&shard);
+        observer.show_store(&store);
         observer.keys.set(keys as f64);
-        observer.disk_bytes.set(store.disk_bytes as f64);
-        observer.index_bytes.set(store.index_bytes as f64);
-        observer.index_limit_bytes.set(store.index_limit_bytes as f64);
         for (peer, bytes) in &shard.peer_bytes {
             self.parts.links.set_in_flight(*peer, *bytes);
         }
         let known = self.parts.shared.status();
         self.parts.shared.publish(Status {
             id: known.id,
-            serving: self.serving(&shard),
+            serving: self.how_it_serves(&shard, connected),
             nodes: self.nodes(),
             replication_factor: self.parts.founding.borrow().replication(),
             started_s: known.started_s,
@@ -103,11 +152,13 @@ impl Turn {
         });
     }
 
-    fn serving(&self, shard: &Stats) -> Serving {
+    fn how_it_serves(&self, shard: &Stats, connected: bool) -> Serving {
         if self.stopping.is_some() {
             Serving::No("stopping".to_owned())
         } else if self.shard.is_none() {
             Serving::No(self.waiting.clone())
+        } else if !connected {
+            Serving::No("connecting to the other nodes".to_owned())
         } else if shard.rebuilding > 0 {
             Serving::Rebuilding(shard.rebuilding)
         } else {

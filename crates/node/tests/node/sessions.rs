@@ -124,7 +124,7 @@ async fn a_session_gets_every_answer_even_after_its_client_has_finished_sending(
 }
 
 #[tokio::test]
-async fn a_thousand_pipelined_commands_are_answered() {
+async fn twenty_thousand_pipelined_commands_are_answered() {
     let world = World::new(1);
     let (node, address) = toy_node(&world).await;
     let commands: String = (0..20_000).map(|n| format!("put key-{n} value-{n}\n")).collect();
