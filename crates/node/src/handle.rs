@@ -9,7 +9,7 @@ use kvorum_core::{Error, Executed, Layout, Now, Outcome, Reply, Request};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::introduction::Announcement;
+use crate::peer::Announcement;
 use crate::{Options, Protocol, Serving, Status, start};
 
 /// How many batches may wait to be taken by the shard thread.

@@ -12,7 +12,6 @@ mod clock;
 mod connections;
 mod founding;
 mod handle;
-mod introduction;
 mod listener;
 mod local;
 mod options;
@@ -25,7 +24,7 @@ mod telemetry;
 mod turn;
 
 pub use handle::{Node, StartError};
-pub use introduction::{IntroductionService, introduction_service};
 pub use options::{Advertised, Options, PeerAddress, WalSync};
+pub use peer::{IntroductionService, introduction_service};
 pub use protocol::{CallId, Flow, NodeView, Port, Protocol, Session};
 pub use status::{NodeStatus, Serving, Status};

@@ -1,6 +1,5 @@
 //! Accepts the connections of the registered protocols.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,16 +12,6 @@ use crate::connections::Connections;
 const MAX_CONNECTIONS: usize = 10_000;
 /// How long to wait when accepting fails (too many open files).
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// Binds a protocol's listener.
-///
-/// # Errors
-/// One sentence that names the address.
-pub(crate) async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("cannot listen on {address} ({what}): {error}"))
-}
 
 /// Accepts connections for ever.
 pub(crate) async fn accept(

@@ -11,13 +11,15 @@
 mod accept;
 mod dial;
 mod handshake;
+mod introduction;
 mod keep;
 mod link;
 mod outgoing;
 
 pub(crate) use accept::listen;
-pub(crate) use dial::{describe, uri};
 pub(crate) use handshake::Identity;
+pub(crate) use introduction::Announcement;
+pub use introduction::{IntroductionService, introduction_service};
 pub(crate) use keep::Keeper;
 pub(crate) use link::Links;
 

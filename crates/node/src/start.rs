@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::connections::Connections;
 use crate::founding::Founding;
 use crate::handle::{self, Ending, QUEUED_BATCHES, Shared};
-use crate::introduction::Announcement;
 use crate::listener;
+use crate::peer::Announcement;
 use crate::peer::{self, Identity, Keeper, Links};
 use crate::turn::inbox::Inbox;
 use crate::turn::upkeep::Upkeep;
@@ -86,15 +86,16 @@ fn shard_thread(
     })
 }
 
+/// Opens the store, binds the listeners and starts the tasks of the shard thread.
 async fn prepare(
     options: Options,
     protocols: Protocols,
     ended: watch::Receiver<Option<Ending>>,
 ) -> Result<(Node, Turn), StartError> {
     let clock = Clock::start();
+    let now = clock.now();
     let (mut store, recovery) = open_store(&options)?;
     let process = peer::random().map_err(StartError::Failed)?;
-    let now = clock.now();
     let founding = Founding::open(&options, process, &recovery, &mut store, now.mono)?;
     let founding = Rc::new(RefCell::new(founding));
     let mut listeners = Vec::new();
@@ -102,7 +103,8 @@ async fn prepare(
         listeners.push((bind(protocol.name(), address).await?, protocol));
     }
     let peer_listener = bind("peer", options.peer_listen).await?;
-    let peer_address = peer_listener.local_addr().map_err(|error| failed(&error))?;
+    let local = peer_listener.local_addr();
+    let peer_address = local.map_err(|error| StartError::Failed(error.to_string()))?;
     let (commands, taken) = mpsc::channel(QUEUED_BATCHES);
     let shared = Arc::new(Shared {
         clock,
@@ -116,43 +118,26 @@ async fn prepare(
     });
     let node = Node::new(Arc::clone(&shared));
     let (signals, signalled) = mpsc::unbounded_channel();
-    let inbox = Rc::new(Inbox::default());
-    let connections = Rc::new(Connections::new(node.clone(), Rc::clone(&inbox)));
-    let identity = Identity { cluster: options.cluster.clone(), me: options.id, process };
-    let links = Rc::new(Links::new(identity, clock, Rc::clone(&inbox)));
-    let mut advertised = options.advertised.clone();
-    if advertised.peer_port == 0 {
-        advertised.peer_port = peer_address.port();
-    }
-    let name = options.name.clone();
-    let ourselves = Announcement { name, advertised, body: Bytes::new() };
-    spawn_local(inputs::commands(taken, Rc::clone(&inbox)));
-    spawn_local(inputs::signals(signalled, Rc::clone(&inbox)));
-    spawn_local(inputs::ticks(Rc::clone(&inbox)));
-    for (listener, protocol) in listeners {
-        spawn_local(listener::accept(listener, protocol, Rc::clone(&connections)));
-    }
-    spawn_local(peer::listen(peer_listener, Rc::clone(&links)));
-    for (place, address) in options.peers.iter().cloned().enumerate() {
-        if address.id != Some(options.id) {
-            let keeper = Keeper {
-                place,
-                address,
-                ourselves: ourselves.clone(),
-                founding: Rc::clone(&founding),
-                links: Rc::clone(&links),
-                inbox: Rc::clone(&inbox),
-            };
-            spawn_local(keeper.run());
-        }
-    }
-    // The store's frames hold a quarter of a segment; what this node writes besides requests
-    // (compaction, its own records) needs a part of it.
-    let frame_room = usize::try_from(options.segment_bytes / 6).unwrap_or(usize::MAX);
     let thread = |error| StartError::Failed(format!("cannot start a thread: {error}"));
     let wal = Wal::new(options.wal_sync, signals.clone()).map_err(thread)?;
     let upkeep = Upkeep::new(signals).map_err(thread)?;
-    let parts = Parts {
+    let inbox = Rc::new(Inbox::default());
+    spawn_local(inputs::commands(taken, Rc::clone(&inbox)));
+    spawn_local(inputs::signals(signalled, Rc::clone(&inbox)));
+    spawn_local(inputs::ticks(Rc::clone(&inbox)));
+    let connections = Rc::new(Connections::new(node.clone(), Rc::clone(&inbox)));
+    for (listener, protocol) in listeners {
+        spawn_local(listener::accept(listener, protocol, Rc::clone(&connections)));
+    }
+    let identity = Identity { cluster: options.cluster.clone(), me: options.id, process };
+    let links = Rc::new(Links::new(identity, clock, Rc::clone(&inbox)));
+    spawn_local(peer::listen(peer_listener, Rc::clone(&links)));
+    let ourselves = announcement(&options, peer_address.port());
+    keep_connected(&options, &ourselves, &founding, &links, &inbox);
+    // The store's frames hold a quarter of a segment; what this node writes besides requests
+    // (compaction, its own records) needs a part of it.
+    let frame_room = usize::try_from(options.segment_bytes / 6).unwrap_or(usize::MAX);
+    let turn = Turn::new(Parts {
         clock,
         shared,
         inbox,
@@ -165,8 +150,41 @@ async fn prepare(
         founding,
         wal,
         upkeep,
-    };
-    Ok((node, Turn::new(parts)))
+    });
+    Ok((node, turn))
+}
+
+/// What this node says of itself, but for its founding state.
+fn announcement(options: &Options, peer_port: u16) -> Announcement {
+    let mut advertised = options.advertised.clone();
+    if advertised.peer_port == 0 {
+        advertised.peer_port = peer_port;
+    }
+    Announcement { name: options.name.clone(), advertised, body: Bytes::new() }
+}
+
+/// Starts the tasks that introduce this node to its peers and keep it connected.
+fn keep_connected(
+    options: &Options,
+    ourselves: &Announcement,
+    founding: &Rc<RefCell<Founding>>,
+    links: &Rc<Links>,
+    inbox: &Rc<Inbox>,
+) {
+    for (place, address) in options.peers.iter().cloned().enumerate() {
+        if address.id == Some(options.id) {
+            continue;
+        }
+        let keeper = Keeper {
+            place,
+            address,
+            ourselves: ourselves.clone(),
+            founding: Rc::clone(founding),
+            links: Rc::clone(links),
+            inbox: Rc::clone(inbox),
+        };
+        spawn_local(keeper.run());
+    }
 }
 
 /// Opens the store.
@@ -198,10 +216,8 @@ fn open_store(options: &Options) -> Result<(Store, Recovery), StartError> {
     })
 }
 
+/// Binds a listener. An address that is taken is a matter of configuration.
 async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    listener::bind(what, address).await.map_err(StartError::Failed)
-}
-
-fn failed(error: &std::io::Error) -> StartError {
-    StartError::Failed(error.to_string())
+    let refused = |error| format!("cannot listen on {address} ({what}): {error}");
+    TcpListener::bind(address).await.map_err(|error| StartError::Refused(refused(error)))
 }

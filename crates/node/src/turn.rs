@@ -42,8 +42,7 @@ use crate::clock::Clock;
 use crate::connections::Connections;
 use crate::founding::Founding;
 use crate::handle::{Ending, Shared};
-use crate::introduction::Announcement;
-use crate::peer::Links;
+use crate::peer::{Announcement, Links};
 use crate::telemetry::{EventMetrics, TurnMetrics, seconds};
 
 /// How often a turn looks after what no input drives: pings, status, background work.

@@ -6,7 +6,7 @@ use kvorum_core::{Mono, NodeId};
 
 use super::{Founding, Stage};
 use crate::StartError;
-use crate::introduction::Announcement;
+use crate::peer::Announcement;
 
 /// What came of an introduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::Links;
 use super::dial::connect;
+use super::introduction::{Announcement, introduce};
 use crate::PeerAddress;
 use crate::founding::{Founding, Met};
-use crate::introduction::{Announcement, introduce};
 use crate::turn::inbox::{Arrival, Inbox};
 
 /// The pauses between attempts: doubling from the first to the last.

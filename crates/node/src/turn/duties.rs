@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{STOP_TIMEOUT, Turn};
 use crate::StartError;
 use crate::founding::{Met, Step};
-use crate::introduction::Announcement;
+use crate::peer::Announcement;
 
 impl Turn {
     /// A node introduces itself.

@@ -9,7 +9,7 @@ use kvorum_storage::WorkDone;
 use tokio::sync::{Notify, oneshot};
 
 use crate::CallId;
-use crate::introduction::Announcement;
+use crate::peer::Announcement;
 use crate::turn::wal::SyncDone;
 
 /// Above this many bytes those who bring more wait until a turn has worked off what is there.

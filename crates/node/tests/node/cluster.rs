@@ -59,3 +59,26 @@ async fn a_wiped_node_copies_its_data_from_the_others() {
         assert_eq!(value.unwrap(), format!("{n}"));
     }
 }
+
+#[tokio::test]
+async fn a_write_to_a_minority_is_refused_and_not_executed() {
+    let world = World::new(3);
+    let mut nodes = world.start_all().await;
+    nodes.remove(2).stop().await;
+    nodes.remove(1).stop().await;
+    let alone = nodes.remove(0);
+    alone.connected(1).await;
+    let refused = alone.put("a", "1").await;
+    assert!(matches!(refused, Err(Error::Unavailable { need: 2, live: 1 })), "{refused:?}");
+    assert_eq!(alone.get_at("a", Consistency::One).await.unwrap(), None);
+    alone.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_node_answers_that_it_serves_no_more() {
+    let world = World::new(1);
+    let node = world.start(1).await;
+    node.connected(1).await;
+    node.node.stop().await;
+    assert!(matches!(node.put("a", "1").await, Err(Error::NotServing(_))));
+}

@@ -113,3 +113,16 @@ async fn a_stranger_does_not_disturb_a_cluster() {
     nodes[0].put("a", "1").await.unwrap();
     assert_eq!(nodes[1].get("a").await.unwrap().unwrap(), "1");
 }
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let world = World::new(1);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut options = world.options(1);
+    options.peer_listen = taken.local_addr().unwrap();
+    let port = options.peer_listen.port().to_string();
+    let refused = world.start_with(options, Vec::new()).await.map(|_| ());
+    assert!(matches!(refused, Err(StartError::Refused(why)) if why.contains(&port)));
+    // Nothing holds the directory: the next start may have it.
+    world.start(1).await.connected(1).await;
+}

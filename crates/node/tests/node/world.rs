@@ -184,6 +184,7 @@ pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !check().await {
         assert!(begun.elapsed() < PATIENCE, "in vain: {what}");
+        // Sleep, because what is watched is the state of other threads, which tells nobody.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -12,7 +12,7 @@ use kvorum_proto::kvorum::peer::v1::{HelloRequest, HelloResponse};
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
 
-use crate::peer::{describe, uri};
+use super::dial::{describe, uri};
 use crate::{Advertised, Node, PeerAddress};
 
 /// How long an introduction may take.
