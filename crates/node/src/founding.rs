@@ -224,11 +224,16 @@ impl Founding {
         if !self.rebuilding.remove(&partition) || self.is_rebuilding() {
             return false;
         }
+        self.all_rebuilt(store);
+        true
+    }
+
+    /// Everything this node holds is complete again.
+    pub(crate) fn all_rebuilt(&mut self, store: &mut Store) {
         store.rebuilt();
         if let Stage::Known(core) = &mut self.stage {
             core.rebuilt();
         }
-        true
     }
 
     /// The streams with a process of a node are complete.

@@ -109,6 +109,9 @@ impl Turn {
             held.len()
         );
         self.parts.founding.borrow_mut().rebuild(&held);
+        if held.is_empty() {
+            self.parts.founding.borrow_mut().all_rebuilt(&mut self.parts.store);
+        }
         self.step(now, In::Rebuild(held));
         self.renew();
     }
