@@ -357,14 +357,7 @@ impl Founding {
         for (node, log_id) in founded.members.iter().filter(|(node, _)| *node != self.me.node) {
             self.watermarks.begin(*node, *log_id);
         }
-        self.membership = Some(Membership {
-            cluster: self.me.cluster.clone(),
-            node: self.me.node,
-            log_id: self.me.log_id,
-            founded,
-            rebuilding: self.me.damaged,
-            settled: Vec::new(),
-        });
+        self.membership = Some(Membership::new(&self.me, founded));
         self.durable = false;
     }
 

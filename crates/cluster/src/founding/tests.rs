@@ -548,3 +548,19 @@ fn a_refusal_for_a_moment_is_forgotten_and_one_for_good_is_not() {
     let decision = node.decide(Mono(0));
     assert_eq!(decision, Decision::Refuse(refuse(RefusalKind::OtherCluster)));
 }
+
+#[test]
+fn a_replaced_node_does_not_hold_the_founding_against_one_replaced_twice() {
+    let mut world = World::new(3);
+    world.everybody_meets();
+    for replaced in [0, 0, 2] {
+        world.wipe(replaced);
+        world.everybody_meets();
+        assert!(world.rebuilt[replaced]);
+        world.processes[replaced].as_mut().unwrap().rebuilt();
+        world.everybody_meets();
+    }
+    world.rebuilt[0] = false;
+    world.everybody_meets();
+    assert!(!world.rebuilt[0], "the third replacement knows the first node by its founding only");
+}
