@@ -12,6 +12,9 @@ impl NodeId {
     /// The largest id.
     pub const MAX: u32 = (1 << 20) - 1;
 
+    /// The smallest id.
+    pub const FIRST: NodeId = NodeId(1);
+
     /// The id `n`, if it lies in 1..=[`NodeId::MAX`].
     #[must_use]
     pub const fn new(n: u32) -> Option<NodeId> {

@@ -150,3 +150,27 @@ pub enum Mutation {
     /// Records are taken however little space is left.
     IgnoreSpace,
 }
+
+#[cfg(any(test, feature = "mutations"))]
+impl Mutation {
+    /// Every mutation.
+    pub const ALL: [Mutation; 17] = [
+        Mutation::SkipSync,
+        Mutation::SkipDirectorySync,
+        Mutation::ConstantEpoch,
+        Mutation::TrustUnproved,
+        Mutation::HolesAreTails,
+        Mutation::ForgetVerdict,
+        Mutation::RepeatStart,
+        Mutation::FreeBeforeCopies,
+        Mutation::FreeAboveCheckpoint,
+        Mutation::CheckpointAheadOfLog,
+        Mutation::DropCheckpointFirst,
+        Mutation::MovedCreates,
+        Mutation::CopyDead,
+        Mutation::TrustValues,
+        Mutation::DropCorrupt,
+        Mutation::RevealPending,
+        Mutation::IgnoreSpace,
+    ];
+}

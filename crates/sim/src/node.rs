@@ -1,0 +1,265 @@
+//! A running node: what the driver in the `node` crate holds as well, without its sockets.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kvorum_cluster::founding::{
+    Decision, Founding, Hello, Identity, MEMBERSHIP_KEY, Persisted, Refusal, WATERMARKS_KEY,
+};
+use kvorum_core::{
+    Error, Hlc, HybridClock, KeyspaceId, Layout, Lsn, NodeId, Now, PartitionId, Record, Slot,
+    Store as _, Version, Writer,
+};
+use kvorum_shard::{In, Options, Out, Shard};
+use kvorum_storage::{Fatal, Recovery, Store, SyncJob};
+
+/// A node between its start and its end.
+pub struct Node {
+    /// The store.
+    pub store: Store,
+    /// The shard; nothing before the node serves.
+    pub shard: Option<Shard>,
+    /// What the next turn takes.
+    pub inbox: VecDeque<In>,
+    /// Whether the next turn is scheduled.
+    pub turn_due: bool,
+    /// When the next deadline is scheduled.
+    pub deadline: Option<kvorum_core::Mono>,
+    /// The log write under way.
+    pub job: Option<SyncJob>,
+    /// Counts what this node has to say that it has not said before.
+    pub news: u64,
+    nonce: u64,
+    recovery: Recovery,
+    options: Options,
+    founding: Founding,
+    /// The membership on its way to the disk.
+    writing: Option<(Bytes, Lsn)>,
+    rebuilding: BTreeSet<PartitionId>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("inbox", &self.inbox.len()).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// A node that has just opened its store.
+    ///
+    /// # Errors
+    /// What is on the disk belongs to somebody else.
+    pub fn new(
+        mut store: Store,
+        recovery: Recovery,
+        options: Options,
+        layout: &Layout,
+        now: Now,
+        nonce: u64,
+    ) -> Result<Node, Refusal> {
+        let mut damaged = recovery.damage.is_some();
+        let mut read = |key| match store.value(KeyspaceId::LOCAL, Slot::default(), key) {
+            Ok(found) => found.map(|(_, value)| value),
+            Err(_) => {
+                damaged = true;
+                None
+            }
+        };
+        let persisted =
+            Persisted { membership: read(MEMBERSHIP_KEY), watermarks: read(WATERMARKS_KEY) };
+        let identity = Identity {
+            cluster: "simulated".to_owned(),
+            node: options.me,
+            nonce,
+            log_id: recovery.log_id,
+            start: recovery.start,
+            recovered: recovery.recovered,
+            damaged,
+        };
+        let founding = Founding::new(identity, layout.clone(), persisted, now.mono)?;
+        Ok(Node {
+            store,
+            shard: None,
+            inbox: VecDeque::new(),
+            turn_due: false,
+            deadline: None,
+            job: None,
+            news: 0,
+            nonce,
+            recovery,
+            options,
+            founding,
+            writing: None,
+            rebuilding: BTreeSet::new(),
+        })
+    }
+
+    /// Whether the node serves, and holds all it should.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.shard.is_some() && self.rebuilding.is_empty()
+    }
+
+    /// The random number of this process.
+    #[must_use]
+    pub const fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
+    /// How far the log is durable.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.store.durable()
+    }
+
+    /// What this node says of itself to another one.
+    #[must_use]
+    pub fn hello(&self, to: NodeId) -> Hello {
+        let clock = self.shard.as_ref().map_or(self.recovery.highest, Shard::clock);
+        self.founding.hello(Some(to), self.store.durable(), clock)
+    }
+
+    /// Takes the introduction of another node.
+    ///
+    /// # Errors
+    /// This node will not work with that one.
+    pub fn receive(&mut self, hello: &Hello, now: Now) -> Result<(), Refusal> {
+        self.founding.receive(hello, now.mono)
+    }
+
+    /// Another node refused this one.
+    pub fn refused(&mut self, refusal: Refusal) {
+        self.founding.refused(refusal);
+    }
+
+    /// The connection to a process of another node is complete.
+    pub fn connected(&mut self, peer: NodeId, nonce: u64, now: Now) {
+        self.founding.connected(peer, nonce, now.mono);
+        self.inbox.push_back(In::PeerUp(peer));
+    }
+
+    /// The connection to a node is lost.
+    pub fn disconnected(&mut self, peer: NodeId) {
+        self.founding.disconnected(peer);
+        self.inbox.push_back(In::PeerDown(peer));
+    }
+
+    /// A connected node gave a sign of life.
+    pub fn heard(&mut self, peer: NodeId, durable: Lsn, now: Now) {
+        self.founding.heard(peer, durable, now.mono);
+    }
+
+    /// Does what the founding state asks for.
+    ///
+    /// # Errors
+    /// The node must end for good: no schedule of faults may lead to that.
+    pub fn advance(&mut self, now: Now) -> Result<(), Refusal> {
+        if let Some(record) = self.founding.watermarks_due(now.mono) {
+            // What cannot be noted in this turn is noted in a later one.
+            let _ = self.note(WATERMARKS_KEY, record);
+        }
+        match self.founding.decide(now.mono) {
+            Decision::Wait { .. } => {}
+            Decision::Persist(record) => {
+                if self.writing.as_ref().is_none_or(|(writing, _)| *writing != record) {
+                    self.writing =
+                        self.note(MEMBERSHIP_KEY, record.clone()).map(|lsn| (record, lsn));
+                }
+            }
+            Decision::Serve => self.serve(0, Hlc::default()),
+            Decision::Rebuild { start_above, clock_above, .. } => {
+                self.serve(start_above, clock_above);
+                if self.rebuilding.is_empty() {
+                    let all = self.founding.layout().partitions_on(self.options.me);
+                    self.rebuilding = all.collect();
+                    let partitions = self.rebuilding.iter().copied().collect();
+                    self.inbox.push_back(In::Rebuild(partitions));
+                }
+            }
+            Decision::Refuse(refusal) if refusal.kind.is_fatal() => return Err(refusal),
+            Decision::Refuse(_) => {}
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, key: &'static [u8], value: Bytes) -> Option<Lsn> {
+        let slot = Slot::default();
+        let stored = self.store.header(KeyspaceId::LOCAL, slot, key);
+        let hlc = stored.map_or(Hlc(1), |stored| stored.header.version.hlc.next());
+        let record = Record {
+            keyspace: KeyspaceId::LOCAL,
+            slot,
+            key: Bytes::from_static(key),
+            version: Version { hlc, writer: Writer::default() },
+            tag: 0,
+            expire_ms: 0,
+            value: Some(value),
+        };
+        self.store.put(record).ok()
+    }
+
+    fn serve(&mut self, start_above: u32, clock_above: Hlc) {
+        if let Some(shard) = &mut self.shard {
+            shard.observe(clock_above);
+            return;
+        }
+        let start = self.recovery.start.max(start_above + 1);
+        let writer = Writer::new(self.options.me, start);
+        let clock = HybridClock::new(writer, self.recovery.highest.max(clock_above));
+        let layout = Arc::new(self.founding.layout().clone());
+        self.shard = Some(Shard::new(self.options.clone(), layout, clock));
+        self.inbox.push_front(In::Durable(self.store.durable()));
+    }
+
+    /// A partition has been rebuilt, durably.
+    pub fn rebuilt(&mut self, partition: PartitionId) {
+        if self.rebuilding.remove(&partition) && self.rebuilding.is_empty() {
+            self.store.rebuilt();
+            self.founding.rebuilt();
+        }
+    }
+
+    /// Runs a turn: everything in the inbox, then the end of the turn.
+    pub fn turn(&mut self, now: Now) -> Vec<Out> {
+        let mut out = Vec::new();
+        self.turn_due = false;
+        let Some(shard) = &mut self.shard else {
+            out.extend(self.inbox.drain(..).filter_map(|input| not_serving(&input)));
+            return out;
+        };
+        for input in self.inbox.drain(..) {
+            shard.step(now, input, &mut self.store, &mut out);
+        }
+        shard.end_of_turn(now, &mut out);
+        out
+    }
+
+    /// Finishes the log write under way. Returns the LSN that is durable now.
+    ///
+    /// # Errors
+    /// The disk failed: the node must end.
+    pub fn synced(&mut self, now: Now) -> Result<Option<Lsn>, Fatal> {
+        let Some(job) = self.job.take() else { return Ok(None) };
+        let durable = self.store.complete(job.run())?;
+        self.inbox.push_back(In::Durable(durable));
+        if let Some((record, _)) = self.writing.take_if(|(_, lsn)| *lsn <= durable)
+            && self.founding.decide(now.mono) == Decision::Persist(record)
+        {
+            self.founding.persisted();
+            self.news += 1;
+        }
+        Ok(Some(durable))
+    }
+}
+
+/// The answer of a node that does not serve yet.
+fn not_serving(input: &In) -> Option<Out> {
+    match input {
+        In::Request { ticket, .. } => {
+            let outcome = Err(Error::NotServing("starting".into()));
+            Some(Out::Reply { ticket: *ticket, outcome })
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,53 @@
+//! The course of a run: a digest of everything that happened, and its text when wanted.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use kvorum_core::Mono;
+
+/// Digests what happens, so that two runs of a seed can be compared.
+pub struct Trace {
+    digest: u64,
+    line: String,
+    text: Option<Box<dyn Write + Send>>,
+}
+
+impl std::fmt::Debug for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trace").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Default for Trace {
+    fn default() -> Trace {
+        Trace { digest: 0xcbf2_9ce4_8422_2325, line: String::new(), text: None }
+    }
+}
+
+impl Trace {
+    /// A trace that also writes every line.
+    #[must_use]
+    pub fn printed(text: Box<dyn Write + Send>) -> Trace {
+        Trace { text: Some(text), ..Trace::default() }
+    }
+
+    /// Notes an event. The digest is FNV-1a over the lines.
+    pub fn note(&mut self, at: Mono, event: impl FnOnce() -> String) {
+        self.line.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(self.line, "{:>12} {}", at.0, event());
+        for byte in self.line.bytes() {
+            self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        if let Some(text) = &mut self.text {
+            // The reader of a trace may go away; the run does not depend on it.
+            let _ = writeln!(text, "{}", self.line);
+        }
+    }
+
+    /// What identifies the run so far.
+    #[must_use]
+    pub const fn digest(&self) -> u64 {
+        self.digest
+    }
+}

@@ -1,0 +1,274 @@
+//! The world of one run: machines, network, clients and faults on one virtual clock.
+
+mod links;
+mod lives;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvorum_core::{Consistency, Keyspace, KeyspaceId, Layout, Mode, Mono, NodeId, layout};
+use kvorum_replication::Ticket;
+use kvorum_shard::In;
+
+use crate::chance::Chance;
+use crate::checkers::{self, Circumstances, Violation};
+use crate::clients::Clients;
+use crate::host::Host;
+use crate::nemesis::Nemesis;
+use crate::network::{Network, Packet};
+use crate::settings::Settings;
+use crate::trace::Trace;
+
+/// How often links are looked after, in microseconds.
+const TICK: u64 = 100_000;
+/// How long a node is silent before its connections are given up.
+const SILENCE: Duration = Duration::from_millis(1500);
+/// How long the world is left alone before the last look.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// Something that happens at a time.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node's next turn.
+    Turn { host: usize, life: u64 },
+    /// A node's log write is finished.
+    Synced { host: usize, life: u64 },
+    /// A node's deadline.
+    Deadline { host: usize, life: u64 },
+    /// A packet arrives.
+    Arrive(Packet),
+    /// A client asks.
+    Ask { client: usize },
+    /// A crashed node starts again.
+    Start { host: usize },
+    /// A stopped node goes on.
+    Resume { host: usize, life: u64 },
+    /// Links are looked after, maintenance runs.
+    Tick,
+    /// The next fault.
+    Fault,
+    /// All faults end.
+    Heal,
+    /// The last look at all keys.
+    Look,
+    /// The run ends.
+    End,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The violation found, if any.
+    pub violation: Option<Violation>,
+    /// Operations that succeeded, and all.
+    pub operations: (usize, usize),
+    /// Faults injected.
+    pub faults: usize,
+    /// Identifies the course of events: equal seeds give equal traces.
+    pub trace: u64,
+}
+
+/// One run.
+pub struct World {
+    pub(crate) settings: Settings,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) now: Mono,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) network: Network,
+    pub(crate) clients: Clients,
+    pub(crate) chance: Chance,
+    pub(crate) nemesis: Nemesis,
+    pub(crate) trace: Trace,
+    events: BTreeMap<(Mono, u64), Event>,
+    scheduled: u64,
+    healed: Option<Mono>,
+    looks: BTreeMap<Ticket, usize>,
+    broken: Option<Violation>,
+    ended: bool,
+}
+
+impl World {
+    /// The world of a seed, at its beginning.
+    ///
+    /// # Errors
+    /// The settings do not make a layout.
+    pub fn new(seed: u64, settings: Settings, trace: Trace) -> anyhow::Result<World> {
+        let mut chance = Chance::new(seed);
+        let ids: Vec<NodeId> = (1..=settings.nodes).filter_map(NodeId::new).collect();
+        let hosts = ids.iter().map(|&id| Host::new(id, settings.skew_ms, chance.fork())).collect();
+        let network = Network::new(&ids, chance.fork());
+        let clients = Clients::new(settings.keys, chance.fork());
+        let nemesis = Nemesis::new(chance.fork());
+        let layout = Arc::new(layout(&settings, &ids)?);
+        Ok(World {
+            settings,
+            layout,
+            now: Mono(1_000_000),
+            hosts,
+            network,
+            clients,
+            chance,
+            nemesis,
+            trace,
+            events: BTreeMap::new(),
+            scheduled: 0,
+            healed: None,
+            looks: BTreeMap::new(),
+            broken: None,
+            ended: false,
+        })
+    }
+
+    /// Runs to the end and checks what the clients saw.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        for host in 0..self.hosts.len() {
+            self.start(host);
+        }
+        self.after(0, Event::Tick);
+        for client in 0..self.settings.clients {
+            self.after(2_000_000, Event::Ask { client });
+        }
+        self.after(3_000_000, Event::Fault);
+        let end = u64::try_from(self.settings.duration.as_micros()).unwrap_or(u64::MAX);
+        self.after(end, Event::Heal);
+        while let Some(((at, _), event)) = self.events.pop_first() {
+            self.now = at;
+            self.happen(event);
+            if self.ended || self.broken.is_some() {
+                break;
+            }
+        }
+        let circumstances = Circumstances {
+            healed: self.healed.unwrap_or(self.now),
+            disks_kept: !self.nemesis.touched_disks(),
+        };
+        let history = &self.clients.history;
+        let violation = self.broken.or_else(|| checkers::check(history, circumstances).err());
+        Outcome {
+            violation,
+            operations: (history.succeeded(), history.operations().len()),
+            faults: self.nemesis.injected(),
+            trace: self.trace.digest(),
+        }
+    }
+
+    pub(crate) fn after(&mut self, micros: u64, event: Event) {
+        self.at(Mono(self.now.0 + micros), event);
+    }
+
+    fn at(&mut self, at: Mono, event: Event) {
+        self.scheduled += 1;
+        self.events.insert((at, self.scheduled), event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Turn { host, life } => self.turn(host, life),
+            Event::Synced { host, life } => self.synced(host, life),
+            Event::Deadline { host, life } => self.deadline(host, life),
+            Event::Arrive(packet) => self.arrive(packet),
+            Event::Ask { client } => self.ask(client),
+            Event::Start { host } => self.start(host),
+            Event::Resume { host, life } => self.resume(host, life),
+            Event::Tick => self.tick(),
+            Event::Fault => self.next_fault(),
+            Event::Heal => self.heal(),
+            Event::Look => self.look(),
+            Event::End => self.ended = true,
+        }
+    }
+
+    pub(crate) fn host(&mut self, host: usize) -> Option<&mut Host> {
+        self.hosts.get_mut(host)
+    }
+
+    fn host_of(&self, id: NodeId) -> usize {
+        self.hosts.iter().position(|host| host.id == id).unwrap_or(usize::MAX)
+    }
+
+    /// The host, if it runs that life.
+    fn alive(&mut self, host: usize, life: u64) -> Option<&mut Host> {
+        self.host(host).filter(|host| host.life == life && host.node.is_some())
+    }
+
+    fn ask(&mut self, client: usize) {
+        if self.healed.is_some() {
+            return;
+        }
+        let host = self.chance.index(self.hosts.len());
+        let up = self.hosts.get(host).is_some_and(|host| host.node.is_some());
+        if !up {
+            let wait = self.chance.between(1_000, 50_000);
+            self.after(wait, Event::Ask { client });
+            return;
+        }
+        let (ticket, request) = self.clients.ask(client, host, self.now);
+        self.trace.note(self.now, || format!("client {client} asks host {host}: {request:?}"));
+        self.push(host, In::Request { ticket, request });
+    }
+
+    /// Something happened that no schedule of faults may lead to.
+    fn broken(&mut self, details: String) {
+        let property = checkers::Property::RecoversAfterHealing;
+        self.broken = Some(Violation { property, details });
+    }
+
+    fn tick(&mut self) {
+        for (a, b) in self.network.pairs() {
+            self.look_after(a, b);
+        }
+        for host in 0..self.hosts.len() {
+            self.maintain(host);
+        }
+        self.after(TICK, Event::Tick);
+    }
+
+    /// Ends all faults; the last look comes when everything has settled.
+    fn heal(&mut self) {
+        self.network.heal();
+        for host in 0..self.hosts.len() {
+            if let Some(target) = self.host(host) {
+                target.paused = false;
+                target.disk.set_capacity(None);
+                target.disk.fail_reads(None);
+            }
+            self.start(host);
+            self.wake(host);
+            self.write_log(host);
+        }
+        self.release();
+        self.trace.note(self.now, || "healed".to_owned());
+        self.nemesis.stop();
+        self.after(u64::try_from(SETTLE.as_micros()).unwrap_or(0), Event::Look);
+    }
+
+    fn look(&mut self) {
+        self.healed = Some(self.now);
+        for key in 0..self.clients.keys() {
+            let host = self.chance.index(self.hosts.len());
+            let (ticket, request) = self.clients.look(key, host, self.now);
+            self.looks.insert(ticket, key);
+            self.push(host, In::Request { ticket, request });
+        }
+        self.after(3_000_000, Event::End);
+    }
+}
+
+/// A keyspace `default` whose partitions lie on three nodes each, in turn.
+fn layout(settings: &Settings, ids: &[NodeId]) -> anyhow::Result<Layout> {
+    let replicas = (0..settings.partitions)
+        .map(|first| ids.iter().cycle().skip(first % ids.len().max(1)).take(3).copied().collect())
+        .collect();
+    let keyspace = Keyspace {
+        id: KeyspaceId::DEFAULT,
+        name: "default".to_owned(),
+        mode: Mode::Eventual,
+        placement: 0,
+        read: Consistency::Quorum,
+        write: Consistency::Quorum,
+    };
+    let placement = layout::Placement::new(replicas)?;
+    Ok(Layout::new(1, ids.to_vec(), vec![keyspace], vec![placement])?)
+}
