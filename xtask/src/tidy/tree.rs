@@ -164,6 +164,8 @@ fn read_folder(root: &Path, folder: &str, texts: &mut Vec<(String, String)>) -> 
         if kind.is_dir() && !hidden && !SKIPPED_FOLDERS.contains(&name.as_str()) {
             read_folder(root, &child, texts)?;
         } else if kind.is_file()
+            // In a worktree of its own this is a file that names a folder of the machine.
+            && name != ".git"
             && let Ok(text) = fs::read_to_string(entry.path())
         {
             texts.push((child, text));
@@ -246,6 +248,17 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         assert_eq!(package.dependencies[1].line, 6);
+    }
+
+    #[test]
+    fn the_file_that_links_a_worktree_to_its_repository_is_left_out() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [".git", "README.md"] {
+            fs::write(root.path().join(name), "gitdir: elsewhere\n").unwrap();
+        }
+        let tree = Tree::read(root.path()).unwrap();
+        let paths: Vec<&str> = tree.files().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["README.md"]);
     }
 
     #[test]
