@@ -6,7 +6,7 @@
 //! threads (gRPC, HTTP) enter through a [`Node`], which is a cheap handle.
 //!
 //! One *turn* of the shard thread: take everything that is ready, step the shard, send one frame
-//! per peer, write and sync the log once, write once per client connection.
+//! per peer, write once per client connection, write and sync the log once.
 
 mod clock;
 mod connections;
