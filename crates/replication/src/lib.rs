@@ -18,9 +18,8 @@ mod group;
 pub mod leaderless;
 mod message;
 mod quorum;
-mod wire;
+pub mod wire;
 
 pub use group::{Context, Effect, Event, Group, Input, Outbox, Peers, Ticket};
 pub use message::{Found, Message, OpId, PageItem, Status, WriteKind};
 pub use quorum::Quorum;
-pub use wire::{WireError, decode, encode};

@@ -17,11 +17,11 @@
 //! present, 4 expiry present. A header is a head and the varint length of the value. An item is
 //! `slot u16 | key bytes | header`, and 0, or 1 and as many bytes of value as the header says.
 //!
-//! Decoding checks every length against the input, allocates no more than the input justifies,
-//! and never panics.
+//! [`primitive`] has these pieces, which the shard's envelopes are made of as well.
 
 mod decode;
 mod encode;
+pub mod primitive;
 #[cfg(test)]
 mod tests;
 
@@ -64,11 +64,4 @@ mod found {
     pub(super) const CORRUPT: u8 = 3;
     pub(super) const REBUILDING: u8 = 4;
     pub(super) const NOT_REPLICA: u8 = 5;
-}
-
-/// What the flags of a head say.
-mod flag {
-    pub(super) const TOMBSTONE: u8 = 1;
-    pub(super) const TAG: u8 = 2;
-    pub(super) const EXPIRY: u8 = 4;
 }

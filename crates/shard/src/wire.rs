@@ -5,17 +5,19 @@
 //! | kind | envelope | fields |
 //! |---|---|---|
 //! | 1 | group message | placement u16, partition u16, message (encoded by `kvorum-replication`) |
-//! | 2 | forward | id u64, patience in µs u64, request |
+//! | 2 | forward | id u64, patience, request |
 //! | 3 | forwarded | id u64, outcome |
 //!
-//! Byte strings are preceded by their length (u32), optional fields by a byte that is 0 or 1.
-//! Decoding never panics and never allocates more than the input justifies.
+//! Byte strings, optional fields, time spans and sizes are written as in the messages
+//! ([`primitive`](kvorum_replication::wire::primitive)).
 
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{Outcome, PartitionId, Reply, Request};
-use kvorum_replication::{Found, Message, Ticket, WireError};
+use kvorum_replication::wire::primitive::{get_bytes, get_duration, put_bytes, put_duration};
+use kvorum_replication::wire::{self, WireError};
+use kvorum_replication::{Found, Message, Ticket};
 
 mod outcome;
 mod request;
@@ -73,7 +75,7 @@ impl Envelope {
             Envelope::Group { partition, message } => {
                 out.put_u8(1);
                 put_partition(out, *partition);
-                kvorum_replication::encode(message, out);
+                wire::encode(message, out);
             }
             Envelope::Forward { id, patience, request } => {
                 out.put_u8(2);
@@ -94,18 +96,18 @@ impl Envelope {
     /// # Errors
     /// [`WireError`] if the bytes are not an envelope.
     pub(crate) fn decode(input: &mut Bytes) -> Result<Envelope, WireError> {
-        match get_u8(input)? {
+        match input.try_get_u8()? {
             1 => Ok(Envelope::Group {
                 partition: get_partition(input)?,
-                message: kvorum_replication::decode(input)?,
+                message: wire::decode(input)?,
             }),
             2 => Ok(Envelope::Forward {
-                id: Ticket(get_u64(input)?),
+                id: Ticket(input.try_get_u64_le()?),
                 patience: get_duration(input)?,
                 request: request::decode(input)?,
             }),
             3 => Ok(Envelope::Forwarded {
-                id: Ticket(get_u64(input)?),
+                id: Ticket(input.try_get_u64_le()?),
                 outcome: outcome::decode(input)?,
             }),
             _ => Err(WireError("unknown kind of envelope")),
@@ -141,55 +143,6 @@ fn reply_weight(reply: &Reply) -> usize {
     }
 }
 
-const TRUNCATED: WireError = WireError("cut short");
-
-fn get_u8(input: &mut Bytes) -> Result<u8, WireError> {
-    input.try_get_u8().map_err(|_| TRUNCATED)
-}
-
-fn get_u16(input: &mut Bytes) -> Result<u16, WireError> {
-    input.try_get_u16_le().map_err(|_| TRUNCATED)
-}
-
-fn get_u32(input: &mut Bytes) -> Result<u32, WireError> {
-    input.try_get_u32_le().map_err(|_| TRUNCATED)
-}
-
-fn get_u64(input: &mut Bytes) -> Result<u64, WireError> {
-    input.try_get_u64_le().map_err(|_| TRUNCATED)
-}
-
-fn get_bool(input: &mut Bytes) -> Result<bool, WireError> {
-    match get_u8(input)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(WireError("a flag is neither 0 nor 1")),
-    }
-}
-
-/// Counts and sizes: u64 on the wire, whatever the width of the machine's words.
-fn put_size(out: &mut BytesMut, size: usize) {
-    out.put_u64_le(u64::try_from(size).unwrap_or(u64::MAX));
-}
-
-fn get_size(input: &mut Bytes) -> Result<usize, WireError> {
-    Ok(usize::try_from(get_u64(input)?).unwrap_or(usize::MAX))
-}
-
-/// Lengths are u32: the limits of keys, values and pages lie far below.
-fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
-    out.put_u32_le(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    out.put_slice(bytes);
-}
-
-fn get_bytes(input: &mut Bytes) -> Result<Bytes, WireError> {
-    let len = usize::try_from(get_u32(input)?).unwrap_or(usize::MAX);
-    if len > input.len() {
-        return Err(TRUNCATED);
-    }
-    Ok(input.split_to(len))
-}
-
 fn put_text(out: &mut BytesMut, text: &str) {
     put_bytes(out, text.as_bytes());
 }
@@ -202,19 +155,11 @@ fn get_text(input: &mut Bytes) -> Result<String, WireError> {
     }
 }
 
-fn put_duration(out: &mut BytesMut, span: Duration) {
-    out.put_u64_le(u64::try_from(span.as_micros()).unwrap_or(u64::MAX));
-}
-
-fn get_duration(input: &mut Bytes) -> Result<Duration, WireError> {
-    Ok(Duration::from_micros(get_u64(input)?))
-}
-
 fn put_partition(out: &mut BytesMut, partition: PartitionId) {
     out.put_u16_le(partition.placement);
     out.put_u16_le(partition.number);
 }
 
 fn get_partition(input: &mut Bytes) -> Result<PartitionId, WireError> {
-    Ok(PartitionId { placement: get_u16(input)?, number: get_u16(input)? })
+    Ok(PartitionId { placement: input.try_get_u16_le()?, number: input.try_get_u16_le()? })
 }

@@ -1,13 +1,13 @@
 //! Bytes to messages.
 
-use std::time::Duration;
+use bytes::{Buf, Bytes};
+use kvorum_core::{Cursor, Header, KeyspaceId, Record, ScanLimit, Slot};
 
-use bytes::{Buf, Bytes, TryGetError};
-use kvorum_core::{
-    Cursor, Header, Hlc, KeyspaceId, Record, ScanLimit, Slot, Version, Want, Writer,
+use super::primitive::{
+    get_bytes, get_cursor, get_duration, get_flag, get_head, get_header, get_optional, get_size,
+    get_slice, get_slot, get_varint, get_version, get_want,
 };
-
-use super::{WireError, flag, found, kind, status};
+use super::{WireError, found, kind, status};
 use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
 
 /// Takes one message off the front of `input`; keys and values are slices of it.
@@ -21,41 +21,35 @@ pub fn decode(input: &mut Bytes) -> Result<Message, WireError> {
         kind::WRITE => write(input, op),
         kind::WRITTEN => Ok(Message::Written { op, status: status(input)? }),
         kind::READ => {
-            let (want, patience) = (want(input)?, patience(input)?);
+            let (want, patience) = (get_want(input)?, get_duration(input)?);
             let (keyspace, slot) = place(input)?;
-            let key = bytes(input)?;
+            let key = get_bytes(input)?;
             Ok(Message::Read { op, keyspace, slot, key, want, patience })
         }
         kind::HELD => Ok(Message::Held { op, found: found(input)? }),
         kind::SCAN => {
-            let (want, patience) = (want(input)?, patience(input)?);
+            let (want, patience) = (get_want(input)?, get_duration(input)?);
             let (keyspace, slot) = place(input)?;
-            let from = Cursor { slot, key: bytes(input)? };
-            let prefix = bytes(input)?;
-            let limit = ScanLimit { items: number(input)?, bytes: number(input)? };
+            let from = Cursor { slot, key: get_bytes(input)? };
+            let prefix = get_bytes(input)?;
+            let limit = ScanLimit { items: get_size(input)?, bytes: get_size(input)? };
             Ok(Message::Scan { op, keyspace, from, prefix, limit, want, patience })
         }
         kind::SCANNED => {
-            let page = if boolean(input)? { Some(page(input)?) } else { None };
+            let page = get_optional(input, page)?;
             Ok(Message::Scanned { op, page })
         }
         _ => Err(WireError("unknown kind of message")),
     }
 }
 
-impl From<TryGetError> for WireError {
-    fn from(_: TryGetError) -> WireError {
-        WireError("it ends too early")
-    }
-}
-
 fn write(input: &mut Bytes, op: OpId) -> Result<Message, WireError> {
-    let kind = if boolean(input)? { WriteKind::Repair } else { WriteKind::Client };
-    let patience = patience(input)?;
+    let kind = if get_flag(input)? { WriteKind::Repair } else { WriteKind::Client };
+    let patience = get_duration(input)?;
     let (keyspace, slot) = place(input)?;
-    let Header { version, tombstone, tag, expire_ms, .. } = head(input)?;
-    let key = bytes(input)?;
-    let value = if tombstone { None } else { Some(bytes(input)?) };
+    let Header { version, tombstone, tag, expire_ms, .. } = get_head(input)?;
+    let key = get_bytes(input)?;
+    let value = if tombstone { None } else { Some(get_bytes(input)?) };
     let record = Record { keyspace, slot, key, version, tag, expire_ms, value };
     Ok(Message::Write { op, record, kind, patience })
 }
@@ -64,7 +58,7 @@ fn status(input: &mut Bytes) -> Result<Status, WireError> {
     Ok(match input.try_get_u8()? {
         status::APPLIED => Status::Applied { was_live: false },
         status::APPLIED_OVER_LIVE => Status::Applied { was_live: true },
-        status::SUPERSEDED => Status::Superseded(version(input)?),
+        status::SUPERSEDED => Status::Superseded(get_version(input)?),
         status::REBUILDING => Status::Rebuilding,
         status::CLOCK_SKEW => Status::ClockSkew,
         status::DISK_FULL => Status::DiskFull,
@@ -78,12 +72,12 @@ fn status(input: &mut Bytes) -> Result<Status, WireError> {
 fn found(input: &mut Bytes) -> Result<Found, WireError> {
     Ok(match input.try_get_u8()? {
         found::ABSENT => Found::Absent,
-        found::HEADER => Found::Header(header(input)?),
+        found::HEADER => Found::Header(get_header(input)?),
         found::RECORD => {
-            let header = header(input)?;
-            Found::Record(header, slice(input, header.value_len.into())?)
+            let header = get_header(input)?;
+            Found::Record(header, get_slice(input, header.value_len.into())?)
         }
-        found::CORRUPT => Found::Corrupt(header(input)?),
+        found::CORRUPT => Found::Corrupt(get_header(input)?),
         found::REBUILDING => Found::Rebuilding,
         found::NOT_REPLICA => Found::NotReplica,
         _ => return Err(WireError("unknown answer to a read")),
@@ -91,13 +85,9 @@ fn found(input: &mut Bytes) -> Result<Found, WireError> {
 }
 
 fn page(input: &mut Bytes) -> Result<(Vec<PageItem>, Option<Cursor>), WireError> {
-    let next = if boolean(input)? {
-        Some(Cursor { slot: slot(input)?, key: bytes(input)? })
-    } else {
-        None
-    };
+    let next = get_optional(input, get_cursor)?;
     // The count is only a promise; the list grows as items really appear.
-    let count = varint(input)?;
+    let count = get_varint(input)?;
     let mut items = Vec::new();
     for _ in 0..count {
         items.push(item(input)?);
@@ -106,92 +96,13 @@ fn page(input: &mut Bytes) -> Result<(Vec<PageItem>, Option<Cursor>), WireError>
 }
 
 fn item(input: &mut Bytes) -> Result<PageItem, WireError> {
-    let slot = slot(input)?;
-    let key = bytes(input)?;
-    let header = header(input)?;
-    let value = if boolean(input)? { Some(slice(input, header.value_len.into())?) } else { None };
+    let slot = get_slot(input)?;
+    let key = get_bytes(input)?;
+    let header = get_header(input)?;
+    let value = get_optional(input, |input| get_slice(input, header.value_len.into()))?;
     Ok(PageItem { slot, key, header, value })
 }
 
-fn header(input: &mut Bytes) -> Result<Header, WireError> {
-    let head = head(input)?;
-    let value_len = u32::try_from(varint(input)?).map_err(|_| TOO_LARGE)?;
-    Ok(Header { value_len, ..head })
-}
-
-fn head(input: &mut Bytes) -> Result<Header, WireError> {
-    let flags = input.try_get_u8()?;
-    if flags & !(flag::TOMBSTONE | flag::TAG | flag::EXPIRY) != 0 {
-        return Err(WireError("unknown flags of a record"));
-    }
-    let version = version(input)?;
-    let tag = if flags & flag::TAG != 0 { input.try_get_u32_le()? } else { 0 };
-    let expire_ms = if flags & flag::EXPIRY != 0 { input.try_get_u64_le()? } else { 0 };
-    let tombstone = flags & flag::TOMBSTONE != 0;
-    Ok(Header { version, tombstone, tag, expire_ms, value_len: 0 })
-}
-
-fn version(input: &mut Bytes) -> Result<Version, WireError> {
-    let hlc = Hlc(input.try_get_u64_le()?);
-    let writer = Writer(input.try_get_u32_le()?);
-    Ok(Version { hlc, writer })
-}
-
 fn place(input: &mut Bytes) -> Result<(KeyspaceId, Slot), WireError> {
-    Ok((KeyspaceId(input.try_get_u32_le()?), slot(input)?))
+    Ok((KeyspaceId(input.try_get_u32_le()?), get_slot(input)?))
 }
-
-fn slot(input: &mut Bytes) -> Result<Slot, WireError> {
-    Slot::new(input.try_get_u16_le()?).ok_or(WireError("no such slot"))
-}
-
-fn want(input: &mut Bytes) -> Result<Want, WireError> {
-    Ok(if boolean(input)? { Want::Header } else { Want::Value })
-}
-
-fn patience(input: &mut Bytes) -> Result<Duration, WireError> {
-    varint(input).map(Duration::from_micros)
-}
-
-fn boolean(input: &mut Bytes) -> Result<bool, WireError> {
-    match input.try_get_u8()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(WireError("a choice of two is neither 0 nor 1")),
-    }
-}
-
-fn bytes(input: &mut Bytes) -> Result<Bytes, WireError> {
-    let len = varint(input)?;
-    slice(input, len)
-}
-
-fn slice(input: &mut Bytes, len: u64) -> Result<Bytes, WireError> {
-    match usize::try_from(len) {
-        Ok(len) if len <= input.len() => Ok(input.split_to(len)),
-        _ => Err(WireError("it ends too early")),
-    }
-}
-
-fn number(input: &mut Bytes) -> Result<usize, WireError> {
-    usize::try_from(varint(input)?).map_err(|_| TOO_LARGE)
-}
-
-fn varint(input: &mut Bytes) -> Result<u64, WireError> {
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(7) {
-        let byte = input.try_get_u8()?;
-        let bits = u64::from(byte & 0x7f);
-        // The tenth byte has room for one bit.
-        if shift == 63 && bits > 1 {
-            return Err(TOO_LARGE);
-        }
-        number |= bits << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(TOO_LARGE)
-}
-
-const TOO_LARGE: WireError = WireError("a number is too large");

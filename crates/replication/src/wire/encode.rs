@@ -1,11 +1,13 @@
 //! Messages to bytes.
 
-use std::time::Duration;
-
 use bytes::{BufMut, BytesMut};
-use kvorum_core::{Cursor, Header, KeyspaceId, Slot, Version, Want};
+use kvorum_core::{Header, KeyspaceId, Slot};
 
-use super::{flag, found, kind, status};
+use super::primitive::{
+    put_bytes, put_cursor, put_duration, put_flag, put_head, put_header, put_optional, put_size,
+    put_slot, put_version, put_want,
+};
+use super::{found, kind, status};
 use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
 
 /// Appends a message.
@@ -17,7 +19,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 WriteKind::Client => 0,
                 WriteKind::Repair => 1,
             });
-            put_patience(out, *patience);
+            put_duration(out, *patience);
             put_place(out, record.keyspace, record.slot);
             put_head(out, &record.header());
             put_bytes(out, &record.key);
@@ -32,7 +34,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
         Message::Read { op, keyspace, slot, key, want, patience } => {
             begin(out, kind::READ, *op);
             put_want(out, *want);
-            put_patience(out, *patience);
+            put_duration(out, *patience);
             put_place(out, *keyspace, *slot);
             put_bytes(out, key);
         }
@@ -43,19 +45,19 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
         Message::Scan { op, keyspace, from, prefix, limit, want, patience } => {
             begin(out, kind::SCAN, *op);
             put_want(out, *want);
-            put_patience(out, *patience);
+            put_duration(out, *patience);
             put_place(out, *keyspace, from.slot);
             put_bytes(out, &from.key);
             put_bytes(out, prefix);
-            put_varint(out, limit.items as u64);
-            put_varint(out, limit.bytes as u64);
+            put_size(out, limit.items);
+            put_size(out, limit.bytes);
         }
         Message::Scanned { op, page } => {
             begin(out, kind::SCANNED, *op);
-            let Some((items, next)) = page else { return out.put_u8(0) };
-            out.put_u8(1);
-            put_next(out, next.as_ref());
-            put_varint(out, items.len() as u64);
+            let Some((items, next)) = page else { return put_flag(out, false) };
+            put_flag(out, true);
+            put_optional(out, next.as_ref(), put_cursor);
+            put_size(out, items.len());
             for item in items {
                 put_item(out, item);
             }
@@ -106,24 +108,17 @@ fn put_found(out: &mut BytesMut, found: &Found) {
     }
 }
 
-fn put_next(out: &mut BytesMut, next: Option<&Cursor>) {
-    let Some(Cursor { slot, key }) = next else { return out.put_u8(0) };
-    out.put_u8(1);
-    out.put_u16_le(slot.get());
-    put_bytes(out, key);
-}
-
 fn put_item(out: &mut BytesMut, item: &PageItem) {
-    out.put_u16_le(item.slot.get());
+    put_slot(out, item.slot);
     put_bytes(out, &item.key);
     match &item.value {
         None => {
             put_header(out, &item.header);
-            out.put_u8(0);
+            put_flag(out, false);
         }
         Some(value) => {
             put_header(out, &of_value(&item.header, value));
-            out.put_u8(1);
+            put_flag(out, true);
             out.put_slice(value);
         }
     }
@@ -134,62 +129,7 @@ fn of_value(header: &Header, value: &[u8]) -> Header {
     Header { value_len: u32::try_from(value.len()).unwrap_or(u32::MAX), ..*header }
 }
 
-fn put_header(out: &mut BytesMut, header: &Header) {
-    put_head(out, header);
-    put_varint(out, header.value_len.into());
-}
-
-fn put_head(out: &mut BytesMut, header: &Header) {
-    let mut flags = 0;
-    if header.tombstone {
-        flags |= flag::TOMBSTONE;
-    }
-    if header.tag != 0 {
-        flags |= flag::TAG;
-    }
-    if header.expire_ms != 0 {
-        flags |= flag::EXPIRY;
-    }
-    out.put_u8(flags);
-    put_version(out, header.version);
-    if header.tag != 0 {
-        out.put_u32_le(header.tag);
-    }
-    if header.expire_ms != 0 {
-        out.put_u64_le(header.expire_ms);
-    }
-}
-
-fn put_version(out: &mut BytesMut, version: Version) {
-    out.put_u64_le(version.hlc.0);
-    out.put_u32_le(version.writer.0);
-}
-
-fn put_want(out: &mut BytesMut, want: Want) {
-    out.put_u8(match want {
-        Want::Value => 0,
-        Want::Header => 1,
-    });
-}
-
 fn put_place(out: &mut BytesMut, keyspace: KeyspaceId, slot: Slot) {
     out.put_u32_le(keyspace.0);
-    out.put_u16_le(slot.get());
-}
-
-fn put_patience(out: &mut BytesMut, patience: Duration) {
-    put_varint(out, u64::try_from(patience.as_micros()).unwrap_or(u64::MAX));
-}
-
-fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
-    put_varint(out, bytes.len() as u64);
-    out.put_slice(bytes);
-}
-
-fn put_varint(out: &mut BytesMut, mut number: u64) {
-    while number > 0x7f {
-        out.put_u8((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.put_u8(number as u8);
+    put_slot(out, slot);
 }

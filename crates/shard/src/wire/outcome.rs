@@ -1,16 +1,14 @@
 //! The encoding of a forwarded request's answer.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kvorum_core::{Error, Executed, Header, Item, Outcome, Reply};
-use kvorum_replication::WireError;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kvorum_core::{Error, Executed, Item, Outcome, Reply};
+use kvorum_replication::wire::WireError;
+use kvorum_replication::wire::primitive::{
+    get_bytes, get_cursor, get_flag, get_header, get_optional, get_size, get_version, put_bytes,
+    put_cursor, put_flag, put_header, put_optional, put_size, put_version,
+};
 
-use super::request::{
-    get_cursor, get_optional_version, get_version, put_cursor, put_optional_version, put_version,
-};
-use super::{
-    get_bool, get_bytes, get_size, get_text, get_u8, get_u32, get_u64, put_bytes, put_size,
-    put_text,
-};
+use super::{get_text, put_text};
 
 /// The queues an [`Error::Overloaded`] of this crate names.
 pub(crate) mod queue {
@@ -41,11 +39,11 @@ const SOME_OPERATION: &str = "this operation";
 pub(super) fn encode(outcome: &Outcome<Reply>, out: &mut BytesMut) {
     match outcome {
         Ok(reply) => {
-            out.put_u8(0);
+            put_flag(out, false);
             encode_reply(reply, out);
         }
         Err(error) => {
-            out.put_u8(1);
+            put_flag(out, true);
             encode_error(error, out);
         }
     }
@@ -53,7 +51,7 @@ pub(super) fn encode(outcome: &Outcome<Reply>, out: &mut BytesMut) {
 
 /// Takes an answer off the front of `input`.
 pub(super) fn decode(input: &mut Bytes) -> Result<Outcome<Reply>, WireError> {
-    Ok(if get_bool(input)? { Err(decode_error(input)?) } else { Ok(decode_reply(input)?) })
+    Ok(if get_flag(input)? { Err(decode_error(input)?) } else { Ok(decode_reply(input)?) })
 }
 
 fn encode_reply(reply: &Reply, out: &mut BytesMut) {
@@ -64,13 +62,13 @@ fn encode_reply(reply: &Reply, out: &mut BytesMut) {
         }
         Reply::Missing(version) => {
             out.put_u8(2);
-            put_optional_version(out, *version);
+            put_optional(out, *version, put_version);
         }
         Reply::Written { version, acked, was_live } => {
             out.put_u8(3);
             put_version(out, *version);
             put_size(out, *acked);
-            out.put_u8(u8::from(*was_live));
+            put_flag(out, *was_live);
         }
         Reply::Page(items, next) => {
             out.put_u8(4);
@@ -78,10 +76,7 @@ fn encode_reply(reply: &Reply, out: &mut BytesMut) {
             for item in items {
                 put_item(out, item);
             }
-            out.put_u8(u8::from(next.is_some()));
-            if let Some(cursor) = next {
-                put_cursor(out, cursor);
-            }
+            put_optional(out, next.as_ref(), put_cursor);
         }
         Reply::Count(count) => {
             out.put_u8(5);
@@ -91,49 +86,34 @@ fn encode_reply(reply: &Reply, out: &mut BytesMut) {
 }
 
 fn decode_reply(input: &mut Bytes) -> Result<Reply, WireError> {
-    match get_u8(input)? {
+    match input.try_get_u8()? {
         1 => Ok(Reply::Found(get_item(input)?)),
-        2 => Ok(Reply::Missing(get_optional_version(input)?)),
+        2 => Ok(Reply::Missing(get_optional(input, get_version)?)),
         3 => Ok(Reply::Written {
             version: get_version(input)?,
             acked: get_size(input)?,
-            was_live: get_bool(input)?,
+            was_live: get_flag(input)?,
         }),
         4 => {
             let mut items = Vec::new();
             for _ in 0..get_size(input)? {
                 items.push(get_item(input)?);
             }
-            let next = if get_bool(input)? { Some(get_cursor(input)?) } else { None };
-            Ok(Reply::Page(items, next))
+            Ok(Reply::Page(items, get_optional(input, get_cursor)?))
         }
-        5 => Ok(Reply::Count(get_u64(input)?)),
+        5 => Ok(Reply::Count(input.try_get_u64_le()?)),
         _ => Err(WireError("unknown reply")),
     }
 }
 
 fn put_item(out: &mut BytesMut, item: &Item) {
     put_bytes(out, &item.key);
-    put_version(out, item.header.version);
-    out.put_u8(u8::from(item.header.tombstone));
-    out.put_u32_le(item.header.tag);
-    out.put_u64_le(item.header.expire_ms);
-    out.put_u32_le(item.header.value_len);
+    put_header(out, &item.header);
     put_bytes(out, &item.value);
 }
 
 fn get_item(input: &mut Bytes) -> Result<Item, WireError> {
-    Ok(Item {
-        key: get_bytes(input)?,
-        header: Header {
-            version: get_version(input)?,
-            tombstone: get_bool(input)?,
-            tag: get_u32(input)?,
-            expire_ms: get_u64(input)?,
-            value_len: get_u32(input)?,
-        },
-        value: get_bytes(input)?,
-    })
+    Ok(Item { key: get_bytes(input)?, header: get_header(input)?, value: get_bytes(input)? })
 }
 
 fn encode_error(error: &Error, out: &mut BytesMut) {
@@ -176,7 +156,7 @@ fn encode_error(error: &Error, out: &mut BytesMut) {
 }
 
 fn decode_error(input: &mut Bytes) -> Result<Error, WireError> {
-    Ok(match get_u8(input)? {
+    Ok(match input.try_get_u8()? {
         1 => Error::invalid(get_text(input)?),
         2 => Error::NoKeyspace(get_text(input)?),
         3 => Error::NotStrong(SOME_OPERATION),
@@ -210,9 +190,9 @@ fn put_kind(out: &mut BytesMut, kind: u8, executed: Executed) {
 }
 
 fn put_executed(out: &mut BytesMut, executed: Executed) {
-    out.put_u8(u8::from(executed == Executed::Unknown));
+    put_flag(out, executed == Executed::Unknown);
 }
 
 fn get_executed(input: &mut Bytes) -> Result<Executed, WireError> {
-    Ok(if get_bool(input)? { Executed::Unknown } else { Executed::No })
+    Ok(if get_flag(input)? { Executed::Unknown } else { Executed::No })
 }

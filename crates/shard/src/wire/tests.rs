@@ -4,6 +4,7 @@ use kvorum_core::{
     Consistency, Cursor, Error, Executed, Expiry, Header, Hlc, Identity, Item, KeyspaceId, Mono,
     Op, ScanLimit, Slot, Version, Want, Writer,
 };
+use kvorum_replication::wire::primitive::TRUNCATED;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, proptest};
 use proptest::{collection, option, prop_oneof};
 
