@@ -4,7 +4,7 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, propte
 
 use super::*;
 use kvorum_core::layout::Placement;
-use kvorum_core::{Consistency, Keyspace, KeyspaceId, Mode};
+use kvorum_core::{Consistency, Keyspace, KeyspaceId};
 
 fn id(n: u32) -> NodeId {
     NodeId::new(n).unwrap()
@@ -13,14 +13,7 @@ fn id(n: u32) -> NodeId {
 /// Four partitions are enough to be told from others.
 fn layout(nodes: u32) -> Layout {
     let nodes: Vec<NodeId> = (1..=nodes).map(id).collect();
-    let keyspace = Keyspace {
-        id: KeyspaceId::DEFAULT,
-        name: "default".to_owned(),
-        mode: Mode::Eventual,
-        placement: 0,
-        read: Consistency::Quorum,
-        write: Consistency::Quorum,
-    };
+    let keyspace = Keyspace::eventual(KeyspaceId::DEFAULT, "default", Consistency::Quorum);
     let placement = Placement::new(vec![nodes.clone(); 4]).unwrap();
     Layout::new(1, nodes, vec![keyspace], vec![placement]).unwrap()
 }
