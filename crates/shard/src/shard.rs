@@ -4,17 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kvorum_core::{
-    Error, Executed, Hlc, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome, PartitionId, Reply,
-    Request, Store, limits,
+    Error, Hlc, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome, PartitionId, Reply, Request,
+    Store, limits,
 };
 use kvorum_replication::{Context, Effect as Wanted, Input, Message, Outbox, Peers, Ticket};
 
-use crate::admission::{self, Route};
+use crate::admission::{self, Route, queue};
 use crate::groups::{self, Factory, Groups};
 use crate::held::{Effect, Held};
 use crate::links::Links;
 use crate::pending::{Origin, Pending, Requests, Stage};
-use crate::wire::{Envelope, queue};
+use crate::wire::Envelope;
 use crate::{In, Options, Out, Stats};
 
 /// The state of one node's data path.
@@ -165,7 +165,7 @@ impl Shard {
         if self.requests.count() >= self.options.max_pending_requests
             || self.requests.bytes() + weight > self.options.max_pending_bytes
         {
-            return Err(Error::Overloaded { what: queue::PENDING, executed: Executed::No });
+            return Err(admission::overloaded(queue::PENDING));
         }
         let Some(group) = self.groups.index(route.partition) else {
             return self.forward(origin, route, request, turn);
@@ -192,7 +192,7 @@ impl Shard {
         let up = || self.layout.replicas(partition).iter().filter(|&&node| self.links.is_up(node));
         let nobody = Error::Unavailable { need, live: 0 };
         let Some(&to) = up().find(|&&node| self.links.has_room(node)) else {
-            let full = Error::Overloaded { what: queue::PEER, executed: Executed::No };
+            let full = admission::overloaded(queue::PEER);
             return Err(if up().count() == 0 { nobody } else { full });
         };
         let (deadline, weight) = (request.deadline, request.op.weight());
