@@ -17,7 +17,7 @@ mod local;
 mod options;
 mod peer;
 mod protocol;
-mod slots;
+mod slab;
 mod start;
 mod status;
 mod telemetry;

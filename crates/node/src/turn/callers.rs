@@ -5,7 +5,7 @@ use kvorum_replication::Ticket;
 use tokio::sync::oneshot;
 
 use crate::CallId;
-use crate::slots::Slots;
+use crate::slab::Slab;
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug)]
@@ -27,13 +27,13 @@ struct Batch {
 /// The requests the shard has not answered yet.
 #[derive(Debug)]
 pub(crate) struct Callers {
-    waiting: Slots<Caller>,
-    batches: Slots<Batch>,
+    waiting: Slab<Caller>,
+    batches: Slab<Batch>,
 }
 
 impl Callers {
     pub(crate) const fn new() -> Callers {
-        Callers { waiting: Slots::new(), batches: Slots::new() }
+        Callers { waiting: Slab::new(), batches: Slab::new() }
     }
 
     /// A ticket for a new request.
