@@ -149,11 +149,11 @@ impl Answers {
         }
     }
 
-    /// Notes that no answer of a member is to be expected any more. One whose value is missing is
-    /// as good as never asked: what it told cannot be shown.
+    /// Notes that a member is lost. What it has told counts no more: it may come back with an
+    /// empty disk, and rebuild that from members that do not hold it yet.
     pub(super) fn lose(&mut self, node: NodeId) {
         if let Some(seat) = self.seat(node)
-            && matches!(seat, Seat::Asked | Seat::Told { fetching: true, .. })
+            && !matches!(seat, Seat::Free)
         {
             *seat = Seat::Out;
         }

@@ -56,7 +56,9 @@ impl Repair {
         }
     }
 
+    /// Notes that a member is lost, and with it perhaps its disk.
     pub(super) fn on_lost(&mut self, members: &[NodeId], node: NodeId) {
+        self.held.remove(members, node);
         self.outstanding.remove(members, node);
     }
 
