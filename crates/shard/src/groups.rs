@@ -21,6 +21,8 @@ pub(crate) struct Groups {
     /// At most one per group; may be early, never late. Early ones are put right when they come
     /// due, which is cheaper than to follow every change of a deadline.
     wakeups: BTreeSet<(Mono, usize)>,
+    /// How many rebuilds have been ordered.
+    rebuilds: u64,
 }
 
 /// A group and what the shard keeps beside it.
@@ -29,8 +31,8 @@ pub(crate) struct Entry {
     pub(crate) partition: PartitionId,
     /// The group.
     pub(crate) group: Box<dyn Group + Send>,
-    /// Whether its data is incomplete.
-    pub(crate) rebuilding: bool,
+    /// The number of the rebuild under way, while its data is incomplete.
+    pub(crate) rebuild: Option<u64>,
     wakeup: Option<Mono>,
 }
 
@@ -38,7 +40,7 @@ impl Groups {
     /// No groups yet.
     pub(crate) fn new(factory: Factory) -> Groups {
         let (indices, entries) = (Vec::new(), Vec::new());
-        Groups { factory, indices, entries, wakeups: BTreeSet::new() }
+        Groups { factory, indices, entries, wakeups: BTreeSet::new(), rebuilds: 0 }
     }
 
     /// The index of the group of a partition, if this node holds the partition.
@@ -50,6 +52,21 @@ impl Groups {
     /// The group with an index.
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
         self.entries.get_mut(index)?.as_mut()
+    }
+
+    /// Notes that a group's data is incomplete, from now on.
+    pub(crate) fn begin_rebuild(&mut self, index: usize) {
+        self.rebuilds += 1;
+        let number = self.rebuilds;
+        if let Some(entry) = self.get_mut(index) {
+            entry.rebuild = Some(number);
+        }
+    }
+
+    /// Notes that a rebuild is complete. False if another one has been ordered meanwhile.
+    pub(crate) fn end_rebuild(&mut self, index: usize, number: Option<u64>) -> bool {
+        let entry = self.get_mut(index).filter(|entry| entry.rebuild == number);
+        entry.is_some_and(|entry| entry.rebuild.take().is_some())
     }
 
     /// Notes when a group that has handled an input wants to be woken.
@@ -99,7 +116,7 @@ impl Groups {
 
     /// How many partitions are being rebuilt. Looks at every group: for status only.
     pub(crate) fn rebuilding(&self) -> usize {
-        self.entries.iter().flatten().filter(|entry| entry.rebuilding).count()
+        self.entries.iter().flatten().filter(|entry| entry.rebuild.is_some()).count()
     }
 
     /// Adopts a layout: groups of partitions that stay are kept as they are (the replicas of a
@@ -138,7 +155,7 @@ impl Groups {
         partition: PartitionId,
     ) -> Option<usize> {
         let group = (self.factory)(options, layout, partition)?;
-        self.entries.push(Some(Entry { partition, group, rebuilding: false, wakeup: None }));
+        self.entries.push(Some(Entry { partition, group, rebuild: None, wakeup: None }));
         Some(self.entries.len() - 1)
     }
 }
@@ -175,7 +192,7 @@ impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
             .field("partition", &self.partition)
-            .field("rebuilding", &self.rebuilding)
+            .field("rebuild", &self.rebuild)
             .field("wakeup", &self.wakeup)
             .finish_non_exhaustive()
     }

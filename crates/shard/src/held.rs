@@ -37,8 +37,13 @@ pub(crate) enum Effect {
         /// The envelope.
         envelope: Envelope,
     },
-    /// Report a partition as rebuilt.
-    Rebuilt(PartitionId),
+    /// Report a partition as rebuilt, unless that was ordered again meanwhile.
+    Rebuilt {
+        /// The partition.
+        partition: PartitionId,
+        /// The number of the rebuild.
+        number: Option<u64>,
+    },
 }
 
 /// The effects that wait, and how much they make this node hold.
@@ -145,8 +150,9 @@ impl Held {
 mod tests {
     use super::*;
 
-    fn partition(number: u16) -> PartitionId {
-        PartitionId { placement: 0, number }
+    fn effect(number: u16) -> Effect {
+        let partition = PartitionId { placement: 0, number };
+        Effect::Rebuilt { partition, number: None }
     }
 
     fn released(held: &mut Held, durable: u64) -> Vec<u16> {
@@ -155,7 +161,7 @@ mod tests {
         ready
             .into_iter()
             .map(|effect| match effect {
-                Effect::Rebuilt(partition) => partition.number,
+                Effect::Rebuilt { partition, .. } => partition.number,
                 other => panic!("{other:?}"),
             })
             .collect()
@@ -164,11 +170,11 @@ mod tests {
     #[test]
     fn effects_are_released_in_order_and_never_before_their_lsn() {
         let mut held = Held::default();
-        held.hold(Lsn(1), 10, Effect::Rebuilt(partition(1)));
-        held.hold(Lsn(3), 10, Effect::Rebuilt(partition(3)));
+        held.hold(Lsn(1), 10, effect(1));
+        held.hold(Lsn(3), 10, effect(3));
         held.end_of_turn();
-        held.hold(Lsn(5), 10, Effect::Rebuilt(partition(5)));
-        held.hold(Lsn(2), 10, Effect::Rebuilt(partition(2)));
+        held.hold(Lsn(5), 10, effect(5));
+        held.hold(Lsn(2), 10, effect(2));
         assert_eq!((held.count(), held.bytes()), (4, 40));
         assert_eq!(released(&mut held, 0), []);
         assert_eq!(released(&mut held, 1), [1]);
@@ -185,13 +191,13 @@ mod tests {
     #[test]
     fn a_partly_durable_turn_can_still_grow() {
         let mut held = Held::default();
-        held.hold(Lsn(1), 0, Effect::Rebuilt(partition(1)));
-        held.hold(Lsn(2), 0, Effect::Rebuilt(partition(2)));
+        held.hold(Lsn(1), 0, effect(1));
+        held.hold(Lsn(2), 0, effect(2));
         assert_eq!(released(&mut held, 1), [1]);
-        held.hold(Lsn(3), 0, Effect::Rebuilt(partition(3)));
+        held.hold(Lsn(3), 0, effect(3));
         assert_eq!(released(&mut held, 2), [2]);
         assert_eq!(released(&mut held, 3), [3]);
-        held.hold(Lsn(4), 0, Effect::Rebuilt(partition(4)));
+        held.hold(Lsn(4), 0, effect(4));
         assert_eq!(released(&mut held, 4), [4]);
     }
 }

@@ -233,7 +233,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         let Some(entry) = self.groups.get_mut(group) else { return };
-        let partition = entry.partition;
+        let (partition, number) = (entry.partition, entry.rebuild);
         let mut context = Context {
             now: turn.now,
             me: self.options.me,
@@ -257,7 +257,7 @@ impl Shard {
                     let envelope = Envelope::Group { partition, message };
                     (after, Effect::Peer { to, life, envelope })
                 }
-                Wanted::Rebuilt { after } => (after, Effect::Rebuilt(partition)),
+                Wanted::Rebuilt { after } => (after, Effect::Rebuilt { partition, number }),
                 Wanted::Count(event) => {
                     turn.out.push(Out::Count(event));
                     continue;
@@ -285,10 +285,9 @@ impl Shard {
                     self.links.push(to, &envelope, turn.out);
                 }
             }
-            Effect::Rebuilt(partition) => {
+            Effect::Rebuilt { partition, number } => {
                 let group = self.groups.index(partition);
-                if let Some(entry) = group.and_then(|group| self.groups.get_mut(group)) {
-                    entry.rebuilding = false;
+                if group.is_some_and(|group| self.groups.end_rebuild(group, number)) {
                     turn.out.push(Out::Rebuilt(partition));
                 }
             }
@@ -332,9 +331,7 @@ impl Shard {
     fn rebuild(&mut self, partitions: &[PartitionId], turn: &mut Turn<'_>) {
         for &partition in partitions {
             let Some(group) = self.groups.index(partition) else { continue };
-            if let Some(entry) = self.groups.get_mut(group) {
-                entry.rebuilding = true;
-            }
+            self.groups.begin_rebuild(group);
             self.handle(group, Input::Rebuild, 0, turn);
         }
     }

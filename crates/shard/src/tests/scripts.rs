@@ -299,6 +299,32 @@ fn a_rebuilt_partition_is_reported_when_it_is_durable() {
 }
 
 #[test]
+fn a_rebuild_ordered_again_is_not_ended_by_the_one_before() {
+    let mut world = World::new(3, |_| {});
+    let key = key_in(0);
+    world.ask(id(1), put(&key, "v"));
+    world.end_turn(id(1));
+    world.settle();
+    world.node(id(3)).store.forget();
+    let partition = PartitionId { placement: 0, number: 0 };
+    world.turn(id(3), In::Rebuild(vec![partition]));
+    for _ in 0..4 {
+        for (from, to) in [(1, 3), (3, 1), (2, 3), (3, 2)] {
+            world.deliver((id(from), id(to), Class::Data));
+        }
+    }
+    assert!(world.nodes[2].shard.stats().waiting_for_log > 0);
+    world.turn(id(3), In::Rebuild(vec![partition]));
+    world.sync(id(3));
+    let rebuilt = (id(3), Out::Rebuilt(partition));
+    assert!(!world.others.contains(&rebuilt), "the second rebuild has copied nothing yet");
+    assert_eq!(world.nodes[2].shard.stats().rebuilding, 1);
+    world.settle();
+    assert_eq!(world.others.iter().filter(|other| **other == rebuilt).count(), 1);
+    assert_eq!(world.nodes[2].shard.stats().rebuilding, 0);
+}
+
+#[test]
 fn a_later_request_may_have_an_earlier_deadline() {
     let mut world = World::new(3, |_| {});
     let now = world.now;
