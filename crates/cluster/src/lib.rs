@@ -4,7 +4,8 @@
 //! - [`peers`]: the list of peers an operator writes;
 //! - [`founding`]: how blank nodes become a cluster exactly once, and how a node that comes back
 //!   with less than it once acknowledged is found out;
-//! - [`liveness`]: who answers pings.
+//! - [`liveness`]: who answers pings;
+//! - [`clocks`]: whether this node's clock is the one that is wrong.
 //!
 //! What it deliberately is not: a source of truth that changes. The list of nodes is static until
 //! a control plane exists.
@@ -12,6 +13,7 @@
 //! **Invariant:** nothing here reads a clock, draws a random number or does I/O; what must be
 //! durable goes out as bytes, and is announced to others only after the driver has said that it is.
 
+pub mod clocks;
 mod codec;
 pub mod founding;
 pub mod liveness;

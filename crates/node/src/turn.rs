@@ -96,6 +96,8 @@ pub(crate) struct Turn {
     syncing: bool,
     /// What the node waits for before it serves.
     waiting: String,
+    /// The clock of this node is too far from the others'.
+    clock_suspect: bool,
     /// Slots with corrupt records that are to be copied from other nodes.
     corrupt: Vec<(KeyspaceId, Slot)>,
     /// Since when the node serves.
@@ -126,6 +128,7 @@ impl Turn {
             sent: false,
             syncing: false,
             waiting: "starting".to_owned(),
+            clock_suspect: false,
             corrupt: Vec::new(),
             serving: None,
             connected: false,

@@ -68,6 +68,10 @@ pub enum In {
     Deadline,
     /// A new layout.
     Layout(Arc<Layout>),
+    /// Whether this node's clock is too far from the other nodes'. While it is, other replicas
+    /// coordinate the writes that come here, because the versions this one would stamp could win
+    /// for as long as it is ahead.
+    ClockSuspect(bool),
     /// The data of these partitions is incomplete here: rebuild them from the other replicas.
     Rebuild(Vec<PartitionId>),
 }

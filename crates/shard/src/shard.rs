@@ -23,6 +23,8 @@ pub struct Shard {
     pub(crate) options: Options,
     layout: Arc<Layout>,
     clock: HybridClock,
+    /// Nothing is to be stamped with the clock.
+    clock_suspect: bool,
     pub(crate) groups: Groups,
     pub(crate) links: Links,
     pub(crate) requests: Requests,
@@ -63,6 +65,7 @@ impl Shard {
             options,
             layout,
             clock,
+            clock_suspect: false,
             groups,
             links,
             requests: Requests::default(),
@@ -90,6 +93,7 @@ impl Shard {
             In::PeerDown(node) => self.disconnect(node, turn),
             In::Deadline => self.wake(turn),
             In::Layout(layout) => self.adopt(layout, turn),
+            In::ClockSuspect(suspect) => self.clock_suspect = suspect,
             In::Rebuild(partitions) => self.rebuild(&partitions, turn),
         }
         while let Some((group, message)) = self.local.pop_front() {
@@ -167,17 +171,19 @@ impl Shard {
         {
             return Err(admission::overloaded(queue::PENDING));
         }
-        let Some(group) = self.groups.index(route.partition) else {
+        let (is_write, need) = (request.op.is_write(), route.need);
+        let here = self.groups.index(route.partition);
+        let Some(group) = here.filter(|_| !(is_write && self.clock_suspect)) else {
             return self.forward(origin, route, request, turn);
         };
-        let (is_write, need) = (request.op.is_write(), route.need);
         let stage = Stage::Group(group);
         let ticket = self.requests.insert(Pending { origin, stage, weight, is_write, need });
         self.handle(group, Input::Request { ticket, request }, 0, turn);
         Ok(())
     }
 
-    /// Sends a request to the first replica of its partition that can take it.
+    /// Sends a request to the first other replica of its partition that can take it. A replica
+    /// forwards only what it must not stamp.
     fn forward(
         &mut self,
         origin: Origin,
@@ -185,12 +191,17 @@ impl Shard {
         request: Request,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        if matches!(origin, Origin::Peer { .. }) {
-            return Err(Error::NotServing("the nodes do not agree on who holds this key".into()));
-        }
         let Route { partition, need } = route;
-        let up = || self.layout.replicas(partition).iter().filter(|&&node| self.links.is_up(node));
-        let nobody = Error::Unavailable { need, live: 0 };
+        let here = self.groups.index(partition).is_some();
+        let refusal =
+            |other| if here { Error::ClockSkew { executed: Executed::No } } else { other };
+        if matches!(origin, Origin::Peer { .. }) {
+            let text = "the nodes do not agree on who holds this key";
+            return Err(refusal(Error::NotServing(text.into())));
+        }
+        let others = || self.layout.replicas(partition).iter().filter(|&&n| n != self.options.me);
+        let up = || others().filter(|&&node| self.links.is_up(node));
+        let nobody = refusal(Error::Unavailable { need, live: 0 });
         let Some(&to) = up().find(|&&node| self.links.has_room(node)) else {
             let full = admission::overloaded(queue::PEER);
             return Err(if up().count() == 0 { nobody } else { full });

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use kvorum_cluster::clocks::Clocks;
 use kvorum_cluster::liveness::{Event, Liveness};
 use kvorum_core::{Lsn, Mono, NodeId};
 use kvorum_proto::kvorum::peer::v1::frame::Content;
@@ -34,6 +35,7 @@ pub(crate) struct Links {
     /// A peer that is silent for too long is down, also if its sockets are still open (a stopped
     /// process, a cut cable).
     liveness: RefCell<Liveness>,
+    clocks: RefCell<Clocks>,
     peers: RefCell<BTreeMap<NodeId, Peer>>,
 }
 
@@ -87,6 +89,7 @@ impl Links {
             open: Cell::new(false),
             epochs: Cell::new(0),
             liveness: RefCell::new(Liveness::new(Default::default(), &[], clock.mono())),
+            clocks: RefCell::default(),
             peers: RefCell::default(),
         }
     }
@@ -207,6 +210,9 @@ impl Links {
         self.liveness.borrow_mut().heard(id, self.clock.mono());
         tracing::info!("[GOSSIP] node {id} is up");
         self.inbox.push(Arrival::PeerUp { peer: id, epoch, process: heard.process });
+        drop(peers);
+        // Its clock is to be known soon.
+        self.send_ping(id, self.clock.mono());
     }
 
     /// Ends a connection (the one of `epoch` only, if given).
@@ -221,6 +227,7 @@ impl Links {
         peer.sight.up = false;
         peer.metrics.up.set(0.0);
         self.liveness.borrow_mut().lost(id);
+        self.clocks.borrow_mut().lost(id);
         peer.knock.notify_one();
         tracing::warn!("[GOSSIP] node {id} is down: {reason}");
         self.inbox.push(Arrival::PeerDown { peer: id });
@@ -268,6 +275,13 @@ impl Links {
         peers.iter_mut().filter_map(|(id, peer)| Some((*id, peer.durable.take()?))).collect()
     }
 
+    /// How far the clocks of a majority are ahead of this node's, in milliseconds, if that is too
+    /// far for this node to stamp anything.
+    pub(crate) fn clock_error_ms(&self) -> Option<i64> {
+        let (clocks, nodes) = (self.clocks.borrow(), self.peers.borrow().len() + 1);
+        clocks.majority_ahead_ms(nodes).filter(|_| clocks.is_suspect(nodes))
+    }
+
     /// Shows how many bytes are under way to a peer.
     pub(crate) fn set_in_flight(&self, id: NodeId, bytes: usize) {
         if let Some(peer) = self.peers.borrow().get(&id) {
@@ -298,7 +312,8 @@ impl Links {
             };
             peer.metrics.pings.increment(1);
             peer.metrics.queued.set((link.data.queued() + link.bulk.queued()) as f64);
-            let ping = Ping { sent_us: now.0, durable: self.durable.get().0 };
+            let wall_ms = self.clock.now().wall_ms;
+            let ping = Ping { sent_us: now.0, durable: self.durable.get().0, wall_ms };
             link.data.send(Content::Ping(ping))
         };
         if let Err(reason) = sent {
@@ -337,16 +352,19 @@ impl Links {
                 }
                 Content::Ping(ping) => {
                     peer.durable = Some(Lsn(ping.durable));
-                    let pong = Ping { sent_us: ping.sent_us, durable: 0 };
+                    let wall_ms = self.clock.now().wall_ms;
+                    let pong = Ping { sent_us: ping.sent_us, durable: 0, wall_ms };
                     if link.data.send(Content::Pong(pong)).is_err() {
                         return "the stream was closed".to_owned();
                     }
                 }
                 Content::Pong(pong) => {
-                    let round_trip = self.clock.mono().since(Mono(pong.sent_us));
+                    let now = self.clock.now();
+                    let round_trip = now.mono.since(Mono(pong.sent_us));
+                    self.clocks.borrow_mut().heard(id, pong.wall_ms, now.wall_ms, round_trip);
                     peer.metrics.round_trip.record(round_trip.as_secs_f64());
                     peer.sight.heartbeat += 1;
-                    peer.sight.last_seen_ms = self.clock.now().wall_ms;
+                    peer.sight.last_seen_ms = now.wall_ms;
                 }
                 Content::Handshake(_) | Content::Refusal(_) => {
                     return "it sent a second handshake".to_owned();

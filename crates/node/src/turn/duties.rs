@@ -146,6 +146,7 @@ impl Turn {
             founding.keep_watermarks(&mut self.parts.store, now.mono);
         }
         self.advance(now);
+        self.check_clock(now);
         self.repair(now);
         self.observe(now.mono);
         // Nothing was written since the last tick: what was written before is proved durable.
@@ -157,6 +158,23 @@ impl Turn {
             self.start(job)?;
         }
         Ok(())
+    }
+
+    /// Leaves the stamping to others while this node's clock is far from theirs.
+    fn check_clock(&mut self, now: Now) {
+        let error = self.parts.links.clock_error_ms();
+        if error.is_some() == self.clock_suspect {
+            return;
+        }
+        self.clock_suspect = error.is_some();
+        match error {
+            Some(ahead) => tracing::error!(
+                "the clocks of the other nodes are {ahead} ms ahead of this node's: other nodes \
+                 take the writes that come here until it is right"
+            ),
+            None => tracing::info!("this node's clock agrees with the others' again"),
+        }
+        self.step(now, In::ClockSuspect(self.clock_suspect));
     }
 
     /// Copies partitions with corrupt records from the other replicas, once all of those are up:

@@ -3,7 +3,7 @@
 use kvorum_core::layout::Placement;
 use kvorum_core::{
     Cursor, Error, Executed, Keyspace, KeyspaceId, Layout, Op, Outcome, PartitionId, Reply,
-    Request, ScanLimit, Slot, Want,
+    Request, ScanLimit, Slot, Want, Writer,
 };
 use kvorum_replication::{Event, Message, OpId};
 
@@ -397,4 +397,41 @@ fn a_frame_is_sealed_when_the_layout_changes() {
     world.step(id(1), In::Layout(layout(3, 2)));
     let frame = world.streams[&(id(1), id(2), Class::Data)].front().cloned().unwrap();
     assert_eq!(crate::frame::open(frame).unwrap().0.layout, 1);
+}
+
+#[test]
+fn a_node_with_a_suspect_clock_stamps_nothing() {
+    let mut world = World::new(3, |_| {});
+    world.turn(id(1), In::ClockSuspect(true));
+    let write = world.ask(id(1), put("k", "v"));
+    world.end_turn(id(1));
+    assert_eq!(world.node(id(1)).store.records(), 0);
+    world.settle();
+    let by_another = |outcome| match outcome {
+        Some(Ok(Reply::Written { version, .. })) => version.writer != Writer::new(id(1), 1),
+        other => panic!("{other:?}"),
+    };
+    assert!(by_another(world.answer(write)), "another replica coordinates");
+    let read = world.ask(id(1), get("k"));
+    world.end_turn(id(1));
+    world.settle();
+    assert_eq!(value(world.answer(read)), "v", "reads need no stamp");
+
+    world.turn(id(2), In::ClockSuspect(true));
+    world.disconnect(id(1), id(3));
+    let twice = world.ask(id(1), put("k", "w"));
+    world.end_turn(id(1));
+    world.settle();
+    let skewed = Some(Err(Error::ClockSkew { executed: Executed::No }));
+    assert_eq!(world.answer(twice), skewed, "it is forwarded once at most");
+    world.disconnect(id(1), id(2));
+    let alone = world.ask(id(1), put("k", "w"));
+    assert_eq!(world.answer(alone), skewed);
+
+    world.turn(id(1), In::ClockSuspect(false));
+    world.connect(id(1), id(2));
+    let again = world.ask(id(1), put("k", "w"));
+    world.end_turn(id(1));
+    world.settle();
+    assert!(!by_another(world.answer(again)));
 }

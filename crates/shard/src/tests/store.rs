@@ -24,6 +24,11 @@ impl MemoryStore {
         self.durable
     }
 
+    /// How many records there are.
+    pub(super) fn records(&self) -> usize {
+        self.records.len()
+    }
+
     /// Loses all records; the log goes on where it was.
     pub(super) fn forget(&mut self) {
         self.records.clear();
