@@ -152,7 +152,7 @@ impl Turn {
             self.turn(&mut arrivals).await?;
         }
         self.parts.links.close();
-        if let Some(job) = self.parts.store.seal().or_else(|| self.parts.store.settle()) {
+        while let Some(job) = self.parts.store.seal().or_else(|| self.parts.store.settle()) {
             self.parts.store.complete(job.run())?;
         }
         Ok(self.refusal.map_or(Ok(()), Err))
