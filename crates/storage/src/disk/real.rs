@@ -68,7 +68,7 @@ impl Disk for RealDisk {
         if let Err(error) = fill_with_zeros(&file, len) {
             drop(file);
             fs::remove_file(&path)?;
-            return Err(error);
+            return Err(no_space(error));
         }
         Ok(Arc::new(RealFile(file)))
     }
@@ -110,6 +110,14 @@ fn fill_with_zeros(file: &File, len: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// A quota that is used up is a full disk like any other: it passes when something is deleted.
+fn no_space(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::QuotaExceeded => io::Error::new(io::ErrorKind::StorageFull, error),
+        _ => error,
+    }
+}
+
 struct RealFile(File);
 
 impl DiskFile for RealFile {
@@ -132,5 +140,18 @@ impl DiskFile for RealFile {
     fn drop_cache(&self) {
         // Only a hint: where it is not followed, the read back proves less, and nothing else.
         let _ = rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_used_up_quota_is_a_full_disk_and_nothing_else_is() {
+        let kind = |kind: io::ErrorKind| no_space(kind.into()).kind();
+        assert_eq!(kind(io::ErrorKind::QuotaExceeded), io::ErrorKind::StorageFull);
+        assert_eq!(kind(io::ErrorKind::StorageFull), io::ErrorKind::StorageFull);
+        assert_eq!(kind(io::ErrorKind::PermissionDenied), io::ErrorKind::PermissionDenied);
     }
 }
