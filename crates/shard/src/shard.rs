@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kvorum_core::{
-    Error, Hlc, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome, PartitionId, Reply, Request,
-    Store, limits,
+    Error, Executed, Hlc, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome, PartitionId, Reply,
+    Request, Store, limits,
 };
 use kvorum_replication::{Context, Effect as Wanted, Input, Message, Outbox, Peers, Ticket};
 
