@@ -5,7 +5,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::layout::Placement;
-use kvorum_core::{Consistency, Keyspace, KeyspaceId, Layout, Mode, NodeId};
+use kvorum_core::{Consistency, Keyspace, KeyspaceId, Layout, Mode, NodeId, PartitionId};
 
 /// Bytes that are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -169,8 +169,13 @@ pub(crate) fn put_layout(out: &mut BytesMut, layout: &Layout) {
         put_consistency(out, keyspace.read);
         put_consistency(out, keyspace.write);
     });
-    put_list(out, layout.placements(), |out, placement| {
-        put_list(out, placement.replicas(), |out, list| {
+    let placements = layout.keyspaces().iter().map(|keyspace| keyspace.placement + 1).max();
+    let placements: Vec<u16> = (0..placements.unwrap_or(0)).collect();
+    put_list(out, &placements, |out, &placement| {
+        let replicas = |number| layout.replicas(PartitionId { placement, number });
+        let lists: Vec<&[NodeId]> =
+            (0..=u16::MAX).map(replicas).take_while(|list| !list.is_empty()).collect();
+        put_list(out, &lists, |out, list| {
             put_list(out, list, |out, node| put_node(out, *node));
         });
     });

@@ -9,11 +9,10 @@
 //! The result is stored with the founding of a cluster, never computed again for the same cluster.
 
 use kvorum_core::layout::{InvalidLayout, Placement};
-use kvorum_core::{Consistency, Keyspace, KeyspaceId, Layout, NodeId};
+use kvorum_core::{Consistency, Keyspace, KeyspaceId, Layout, Mode, NodeId};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The largest replication factor. Odd, since one more would tolerate no more failures; a
-/// partition itself can have more members ([`Placement::MAX_REPLICAS`]).
+/// The most replicas a partition can have.
 pub const MAX_REPLICATION: usize = 7;
 /// The replication factor of a cluster that does not choose one, if it has that many nodes.
 pub const DEFAULT_REPLICATION: usize = 3;
@@ -67,9 +66,17 @@ pub fn initial_layout(
     }
     let placement = Placement::new(place(&nodes, partitions(nodes.len()), asked))?;
     let level = if asked == 2 { Consistency::One } else { Consistency::Quorum };
-    let mut keyspaces = vec![Keyspace::eventual(KeyspaceId::DEFAULT, "default", level)];
+    let keyspace = |id, name: &str| Keyspace {
+        id,
+        name: name.to_owned(),
+        mode: Mode::Eventual,
+        placement: 0,
+        read: level,
+        write: level,
+    };
+    let mut keyspaces = vec![keyspace(KeyspaceId::DEFAULT, "default")];
     if showcase {
-        keyspaces.push(Keyspace::eventual(SHOWCASE, "eventual", level));
+        keyspaces.push(keyspace(SHOWCASE, "eventual"));
     }
     Ok(Layout::new(1, nodes, keyspaces, vec![placement])?)
 }

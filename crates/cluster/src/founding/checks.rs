@@ -35,18 +35,24 @@ impl Founding {
             let reason = format!("the nodes {} and {other} have different lists of peers", me.node);
             return refuse(RefusalKind::OtherPeers, reason);
         }
-        self.check_layout(hello)
+        self.check_founding(hello)
     }
 
-    /// Whoever has no cluster yet adopts the layout of who has; otherwise they must agree.
-    fn check_layout(&self, hello: &Hello) -> Result<(), Refusal> {
+    /// Whoever has no cluster yet adopts the founding of who has; otherwise they must agree.
+    fn check_founding(&self, hello: &Hello) -> Result<(), Refusal> {
         let (mine, other) = (self.me.node, hello.node);
-        let theirs = hello.founded.is_some();
-        let ours = self.membership.is_some();
-        if theirs != ours || hello.layout == membership::fingerprint(self.layout()) {
+        let theirs = hello.founded.as_ref();
+        let ours = self.membership.as_ref().map(|membership| &membership.founded);
+        let same_layout = hello.layout == membership::fingerprint(self.layout());
+        let agreed = match (ours, theirs) {
+            (Some(ours), Some(theirs)) => same_layout && ours.is_the_birth_of(theirs),
+            (None, None) => same_layout,
+            _ => true,
+        };
+        if agreed {
             return Ok(());
         }
-        let (kind, reason) = if ours {
+        let (kind, reason) = if ours.is_some() {
             let reason = format!("the nodes {mine} and {other} founded different clusters");
             (RefusalKind::OtherCluster, reason)
         } else {

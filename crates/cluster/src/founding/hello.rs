@@ -6,8 +6,7 @@ use kvorum_core::{Hlc, Lsn, NodeId};
 use super::membership::Founded;
 use crate::codec::{DecodeError, Reader, put_list, put_node, put_optional, put_text};
 
-/// The version of what nodes say to each other, in introductions and in streams; nodes of another
-/// one are refused.
+/// The version of introductions and frames; nodes of another one are refused.
 pub const PROTOCOL: u16 = 1;
 
 /// What is known of a node's log: which log it is and how far it has been durable. Whoever comes
@@ -108,7 +107,6 @@ impl RefusalKind {
         }
     }
 
-    /// The place of a kind in this list is its number on the wire.
     const ALL: [RefusalKind; 8] = [
         RefusalKind::OtherCluster,
         RefusalKind::OtherPeers,

@@ -46,6 +46,12 @@ impl Founded {
         self.members.iter().find(|(member, _)| *member == node).map(|(_, log_id)| *log_id)
     }
 
+    /// Whether two nodes tell of the same birth. Their accounts may differ in a node that lost its
+    /// disk between them, but clusters of the same name and nodes have no log in common.
+    pub(super) fn is_the_birth_of(&self, other: &Founded) -> bool {
+        self.members.iter().any(|member| other.members.contains(member))
+    }
+
     pub(super) fn put(&self, out: &mut BytesMut) {
         put_list(out, &self.members, |out, (node, log_id)| {
             put_node(out, *node);

@@ -4,7 +4,7 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, propte
 
 use super::*;
 use kvorum_core::layout::Placement;
-use kvorum_core::{Consistency, Keyspace, KeyspaceId};
+use kvorum_core::{Consistency, Keyspace, KeyspaceId, Mode};
 
 fn id(n: u32) -> NodeId {
     NodeId::new(n).unwrap()
@@ -13,7 +13,14 @@ fn id(n: u32) -> NodeId {
 /// Four partitions are enough to be told from others.
 fn layout(nodes: u32) -> Layout {
     let nodes: Vec<NodeId> = (1..=nodes).map(id).collect();
-    let keyspace = Keyspace::eventual(KeyspaceId::DEFAULT, "default", Consistency::Quorum);
+    let keyspace = Keyspace {
+        id: KeyspaceId::DEFAULT,
+        name: "default".to_owned(),
+        mode: Mode::Eventual,
+        placement: 0,
+        read: Consistency::Quorum,
+        write: Consistency::Quorum,
+    };
     let placement = Placement::new(vec![nodes.clone(); 4]).unwrap();
     Layout::new(1, nodes, vec![keyspace], vec![placement]).unwrap()
 }
@@ -274,6 +281,29 @@ fn cluster() -> Vec<Founding> {
         all.iter_mut().for_each(Founding::persisted);
     }
     all
+}
+
+#[test]
+fn a_member_of_another_cluster_of_the_same_name_and_nodes_harms_nobody() {
+    let (mut ours, mut theirs) = (World::new(3), World::new(3));
+    (0..3).for_each(|at| theirs.wipe(at));
+    for world in [&mut ours, &mut theirs] {
+        world.everybody_meets();
+        assert_eq!(world.served, [true; 3]);
+    }
+    // Node 3 starts with the data directory of the other cluster.
+    ours.disks[2] = theirs.disks[2].clone();
+    ours.start(2);
+    for at in 0..2 {
+        let known = ours.processes[at].as_mut().unwrap();
+        let stranger = theirs.processes[2].as_ref().unwrap();
+        let refused = known.receive(&hello(stranger, at as u32 + 1), Mono(0));
+        assert_eq!(kind(refused.clone()), RefusalKind::OtherCluster);
+        assert_eq!(known.decide(Mono(0)), Decision::Serve);
+        let stranger = ours.processes[2].as_mut().unwrap();
+        stranger.refused(refused.unwrap_err());
+        assert!(matches!(stranger.decide(Mono(0)), Decision::Refuse(_)));
+    }
 }
 
 fn kind(result: Result<(), Refusal>) -> RefusalKind {
