@@ -134,8 +134,12 @@ impl Store {
     pub(super) fn birth(&mut self, number: u32) -> Option<Birth> {
         let header = self.segments.get(&number)?.header;
         let plenty = self.space.spares.len() > RESERVED;
-        let create = (!plenty && !self.space.full && self.may_allocate(self.segment_bytes()))
-            .then(|| self.space.spare_name());
+        if !plenty && !self.may_allocate(self.segment_bytes()) {
+            // From here on the reserve is used. The background would notice too, but perhaps only
+            // when it is used up and even deletes have no room.
+            self.space.full = true;
+        }
+        let create = (!plenty && !self.space.full).then(|| self.space.spare_name());
         let spare = self.space.spares.pop();
         // Without a spare the attempt must be made, whatever the limits say.
         let create = match (&create, &spare) {

@@ -95,6 +95,33 @@ fn a_limit_on_all_files_works_like_a_full_disk() {
 }
 
 #[test]
+fn room_for_deletes_is_left_even_if_background_work_takes_for_ever() {
+    let options = Options { segment_bytes: 256 << 10, max_disk_bytes: 16 * (256 << 10), ..small() };
+    let (mut store, _) = open(&SimDisk::new(), &options, 1);
+    let mut now = 0u64;
+    while store.stats().segments < 4 {
+        put(&mut store, &now.to_be_bytes(), 1, Some(VALUE)).unwrap();
+        turn(&mut store, &mut now).unwrap();
+    }
+    // From here on the only piece of background work is one that does not end.
+    let sealed = |store: &mut Store| {
+        if let Some(job) = store.seal() {
+            store.complete(job.run()).unwrap();
+        }
+    };
+    let mut keys = 0u64;
+    while put(&mut store, &keys.to_le_bytes(), 1, Some(VALUE)).is_ok() {
+        sealed(&mut store);
+        keys += 1;
+        assert!(keys < 600 && store.stats().disk_bytes <= options.max_disk_bytes);
+    }
+    for n in 0..10u64 {
+        assert!(put(&mut store, &n.to_le_bytes(), 2, None).is_ok(), "delete {n} of {keys}");
+        sealed(&mut store);
+    }
+}
+
+#[test]
 fn a_full_index_refuses_new_keys_only() {
     let options = Options { index_limit_bytes: 1000, ..small() };
     let (mut store, _) = open(&SimDisk::new(), &options, 1);
