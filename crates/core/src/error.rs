@@ -32,7 +32,7 @@ pub enum Error {
     NoKeyspace(String),
     /// The operation reads, modifies and writes, which only a strong keyspace can do.
     #[error("{0} needs a strong keyspace; this keyspace is eventual")]
-    NotStrong(Cow<'static, str>),
+    NotStrong(&'static str),
     /// Too few replicas are reachable: nothing was sent. Try again when more nodes are up.
     #[error("{live} of the {need} replicas needed are reachable; nothing was executed")]
     Unavailable {
@@ -54,8 +54,8 @@ pub enum Error {
     /// A queue is full; back off and try again.
     #[error("{what} is full; {}", outcome_text(*executed))]
     Overloaded {
-        /// Which queue, in words.
-        what: Cow<'static, str>,
+        /// Which queue.
+        what: &'static str,
         /// Whether anything may have been executed.
         executed: Executed,
     },

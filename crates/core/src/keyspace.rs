@@ -47,18 +47,3 @@ pub struct Keyspace {
     /// Consistency of a write that does not name one.
     pub write: Consistency,
 }
-
-impl Keyspace {
-    /// An eventual keyspace of the first placement, with one default for reads and writes.
-    #[must_use]
-    pub fn eventual(id: KeyspaceId, name: &str, consistency: Consistency) -> Keyspace {
-        Keyspace {
-            id,
-            name: name.to_owned(),
-            mode: Mode::Eventual,
-            placement: 0,
-            read: consistency,
-            write: consistency,
-        }
-    }
-}

@@ -48,12 +48,6 @@ impl Placement {
         Ok(Placement { replicas })
     }
 
-    /// The replicas of each partition, preferred first, in the order of the partitions.
-    #[must_use]
-    pub fn replicas(&self) -> &[Vec<NodeId>] {
-        &self.replicas
-    }
-
     fn slots_per_partition(&self) -> u16 {
         u16::try_from(usize::from(SLOTS) / self.replicas.len().max(1)).unwrap_or(SLOTS)
     }
@@ -109,12 +103,6 @@ impl Layout {
     #[must_use]
     pub fn keyspaces(&self) -> &[Keyspace] {
         &self.keyspaces
-    }
-
-    /// All placements, by the index that keyspaces name.
-    #[must_use]
-    pub fn placements(&self) -> &[Placement] {
-        &self.placements
     }
 
     /// The keyspace with an id.
@@ -189,12 +177,19 @@ pub struct InvalidLayout(&'static str);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Consistency;
+    use crate::{Consistency, Mode};
 
     fn layout(partitions: usize) -> Layout {
         let nodes: Vec<NodeId> = (1..=3).filter_map(NodeId::new).collect();
         let placement = Placement::new(vec![nodes.clone(); partitions]).unwrap();
-        let keyspace = Keyspace::eventual(KeyspaceId::DEFAULT, "default", Consistency::Quorum);
+        let keyspace = Keyspace {
+            id: KeyspaceId::DEFAULT,
+            name: "default".to_owned(),
+            mode: Mode::Eventual,
+            placement: 0,
+            read: Consistency::Quorum,
+            write: Consistency::Quorum,
+        };
         Layout::new(1, nodes, vec![keyspace], vec![placement]).unwrap()
     }
 

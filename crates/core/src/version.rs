@@ -68,6 +68,11 @@ pub struct Version {
     pub writer: Writer,
 }
 
+impl Version {
+    /// Encoded length in bytes.
+    pub const LEN: usize = 12;
+}
+
 /// Sixteen and eight hexadecimal digits with a dash between: sorts like the version itself.
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

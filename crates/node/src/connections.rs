@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
-use crate::slab::Slab;
+use crate::slots::Slots;
 use crate::turn::inbox::{Arrival, Inbox};
 use crate::{CallId, Flow, Node, NodeView, Port, Session, Status};
 
@@ -35,7 +35,7 @@ const KEPT_BYTES: usize = 64 << 10;
 pub(crate) struct Connections {
     view: View,
     inbox: Rc<Inbox>,
-    open: RefCell<Slab<Rc<Connection>>>,
+    open: RefCell<Slots<Rc<Connection>>>,
     /// Connections with output to be written at the end of this turn.
     dirty: RefCell<Vec<u64>>,
     /// Scratch space for the calls a session submits.
@@ -115,7 +115,7 @@ impl Connections {
         Connections {
             view: View { now: Cell::new(node.now()), node },
             inbox,
-            open: RefCell::new(Slab::new()),
+            open: RefCell::new(Slots::new()),
             dirty: RefCell::default(),
             calls: RefCell::default(),
         }

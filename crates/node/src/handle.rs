@@ -112,7 +112,7 @@ impl Node {
         bytes: usize,
         answer: oneshot::Sender<Vec<Outcome<Reply>>>,
     ) -> Result<(), Error> {
-        let full = Error::Overloaded { what: "the node's queue".into(), executed: Executed::No };
+        let full = Error::Overloaded { what: "the node's queue", executed: Executed::No };
         let queued = &self.shared.queued_bytes;
         if queued.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > QUEUED_BYTES {
             queued.fetch_sub(bytes, Ordering::Relaxed);

@@ -17,7 +17,7 @@ mod local;
 mod options;
 mod peer;
 mod protocol;
-mod slab;
+mod slots;
 mod start;
 mod status;
 mod telemetry;

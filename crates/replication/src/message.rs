@@ -85,61 +85,6 @@ pub enum Message {
     },
 }
 
-/// Bytes assumed for what an item of a page is besides its key and value.
-const ITEM_OVERHEAD: usize = 64;
-
-impl Message {
-    /// Bytes of keys and values in the message: the measure of queues.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        match self {
-            Message::Write { record, .. } => record.weight(),
-            Message::Read { key, .. } => key.len(),
-            Message::Held { found: Found::Record(_, value), .. } => value.len(),
-            Message::Scan { from, prefix, .. } => from.key.len() + prefix.len(),
-            Message::Scanned { page: Some((items, _)), .. } => {
-                items.iter().map(PageItem::weight).sum()
-            }
-            Message::Written { .. }
-            | Message::Held { .. }
-            | Message::Scanned { page: None, .. } => 0,
-        }
-    }
-
-    /// Whether the message asks for something, rather than answering.
-    #[must_use]
-    pub const fn is_request(&self) -> bool {
-        matches!(self, Message::Write { .. } | Message::Read { .. } | Message::Scan { .. })
-    }
-
-    /// The answer of a node that does not hold the partition; none to an answer.
-    #[must_use]
-    pub const fn not_a_replica(&self) -> Option<Message> {
-        match *self {
-            Message::Write { op, .. } => Some(Message::Written { op, status: Status::NotReplica }),
-            Message::Read { op, .. } => Some(Message::Held { op, found: Found::NotReplica }),
-            Message::Scan { op, .. } => Some(Message::Scanned { op, page: None }),
-            Message::Written { .. } | Message::Held { .. } | Message::Scanned { .. } => None,
-        }
-    }
-
-    /// The answer of a node that has no capacity for the request, if there is one: reads are
-    /// dropped, and their coordinators ask other replicas or give up at their deadline.
-    #[must_use]
-    pub const fn overloaded(&self) -> Option<Message> {
-        match *self {
-            Message::Write { op, .. } => Some(Message::Written { op, status: Status::Overloaded }),
-            _ => None,
-        }
-    }
-}
-
-impl PageItem {
-    fn weight(&self) -> usize {
-        ITEM_OVERHEAD + self.key.len() + self.value.as_ref().map_or(0, Bytes::len)
-    }
-}
-
 /// Whose write it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteKind {

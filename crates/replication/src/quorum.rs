@@ -15,6 +15,9 @@ pub struct Quorum {
 }
 
 impl Quorum {
+    /// The most members a set can have; layouts enforce it.
+    pub const MAX_MEMBERS: usize = Placement::MAX_REPLICAS;
+
     /// Nobody out of `size` members has answered yet; `need` must.
     #[must_use]
     pub const fn new(size: usize, need: usize) -> Quorum {
@@ -72,11 +75,9 @@ impl Quorum {
     }
 }
 
-/// A set of members, by their position in the list of all: one bit for each that a layout allows.
+/// A set of members, by their position in the list of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MemberSet(u8);
-
-const _: () = assert!(Placement::MAX_REPLICAS <= u8::BITS as usize, "every member has a bit");
 
 impl MemberSet {
     pub(crate) const EMPTY: MemberSet = MemberSet(0);

@@ -26,12 +26,24 @@ const ASK: Duration = Duration::from_millis(20);
 /// Why a server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// Starting again will not help: exit code 78.
+    /// Starting again will not help.
     #[error("{0}")]
     Refused(String),
     /// Something failed that may work next time.
     #[error("{0}")]
     Failed(String),
+}
+
+impl ServerError {
+    /// The exit code of the process: 78 (`EX_CONFIG` of sysexits.h) if starting again will not
+    /// help, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            ServerError::Refused(_) => 78,
+            ServerError::Failed(_) => 1,
+        }
+    }
 }
 
 /// Where a server can be reached.

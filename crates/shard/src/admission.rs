@@ -7,21 +7,6 @@ use kvorum_core::{
     ScanLimit, Slot, limits,
 };
 
-/// The queues that can be full, in words for clients.
-pub(crate) mod queue {
-    /// Requests of clients (and of nodes that forward) which have no answer yet.
-    pub(crate) const PENDING: &str = "the queue of pending requests";
-    /// What a request would have to join on its way to another node.
-    pub(crate) const PEER: &str = "the queue to the coordinating node";
-    /// Effects that wait for the log.
-    pub(crate) const LOG: &str = "the queue behind the log";
-}
-
-/// Nothing was done for a request because a queue is full.
-pub(crate) fn overloaded(queue: &'static str) -> Error {
-    Error::Overloaded { what: Cow::Borrowed(queue), executed: Executed::No }
-}
-
 /// Where a request goes and what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {

@@ -1,15 +1,14 @@
 //! What comes from the other nodes, and what becomes of it when one is lost.
 
 use bytes::Bytes;
-use kvorum_core::{Error, NodeId, PartitionId, limits};
-use kvorum_replication::{Event, Input, Message};
+use kvorum_core::{Error, Executed, NodeId, PartitionId, limits};
+use kvorum_replication::{Event, Found, Input, Message, Status};
 
 use crate::Out;
-use crate::admission::{self, queue};
 use crate::links::Received;
 use crate::pending::{Origin, Stage};
 use crate::shard::{Shard, Turn};
-use crate::wire::Envelope;
+use crate::wire::{Envelope, queue};
 
 /// Whether this node takes on work for a peer.
 enum Capacity {
@@ -48,7 +47,8 @@ impl Shard {
                         Capacity::Enough => self.submit(origin, request, turn),
                         Capacity::Full => {
                             turn.out.push(Out::Count(Event::Shed));
-                            self.answer(origin, Err(admission::overloaded(queue::LOG)), turn);
+                            let (what, executed) = (queue::LOG, Executed::No);
+                            self.answer(origin, Err(Error::Overloaded { what, executed }), turn);
                         }
                         Capacity::Choked => turn.out.push(Out::Count(Event::Shed)),
                     }
@@ -67,7 +67,9 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         let group = self.groups.index(partition);
-        if !message.is_request() {
+        let is_request =
+            matches!(message, Message::Write { .. } | Message::Read { .. } | Message::Scan { .. });
+        if !is_request {
             if let Some(group) = group {
                 self.handle(group, Input::Message { from, message }, 0, turn);
             }
@@ -78,10 +80,10 @@ impl Shard {
                 self.handle(group, Input::Message { from, message }, weight, turn);
                 return;
             }
-            (Capacity::Enough, None) => message.not_a_replica(),
+            (Capacity::Enough, None) => not_a_replica(&message),
             (Capacity::Full, _) => {
                 turn.out.push(Out::Count(Event::Shed));
-                message.overloaded()
+                overloaded(&message)
             }
             (Capacity::Choked, _) => {
                 turn.out.push(Out::Count(Event::Shed));
@@ -128,5 +130,24 @@ impl Shard {
                 self.handle(group, Input::PeerLost(node), 0, turn);
             }
         }
+    }
+}
+
+/// The answer to a request for a partition that is not here.
+fn not_a_replica(request: &Message) -> Option<Message> {
+    match *request {
+        Message::Write { op, .. } => Some(Message::Written { op, status: Status::NotReplica }),
+        Message::Read { op, .. } => Some(Message::Held { op, found: Found::NotReplica }),
+        Message::Scan { op, .. } => Some(Message::Scanned { op, page: None }),
+        _ => None,
+    }
+}
+
+/// The answer to a request this node has no capacity for, if there is one: reads are dropped, and
+/// their coordinators ask other replicas or give up at their deadline.
+fn overloaded(request: &Message) -> Option<Message> {
+    match *request {
+        Message::Write { op, .. } => Some(Message::Written { op, status: Status::Overloaded }),
+        _ => None,
     }
 }

@@ -67,7 +67,7 @@ pub(crate) enum Stage {
 /// All requests that have no answer yet.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    entries: Vec<Entry>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
     /// Deadlines of what was forwarded; groups watch the deadlines of the rest.
     deadlines: BTreeSet<(Mono, Ticket)>,
@@ -76,7 +76,7 @@ pub(crate) struct Requests {
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct Slot {
     generation: u32,
     pending: Option<Pending>,
 }
@@ -85,8 +85,8 @@ impl Requests {
     /// The ticket the next [`Requests::insert`] returns.
     pub(crate) fn next_ticket(&self) -> Ticket {
         let index = self.free.last().copied();
-        let index = index.unwrap_or_else(|| u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
-        ticket(index, self.entries.get(index as usize).map_or(0, |entry| entry.generation))
+        let index = index.unwrap_or_else(|| u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        ticket(index, self.slots.get(index as usize).map_or(0, |slot| slot.generation))
     }
 
     /// Adds a request. The caller has checked the limits, so indices fit in 32 bits.
@@ -98,29 +98,29 @@ impl Requests {
             self.deadlines.insert((deadline, ticket));
         }
         if self.free.pop().is_none() {
-            self.entries.push(Entry::default());
+            self.slots.push(Slot::default());
         }
-        if let Some(entry) = self.entries.get_mut(index_of(ticket)) {
-            entry.pending = Some(pending);
+        if let Some(slot) = self.slots.get_mut(index_of(ticket)) {
+            slot.pending = Some(pending);
         }
         ticket
     }
 
     /// The request of a ticket, if it has no answer yet.
     pub(crate) fn get(&self, ticket: Ticket) -> Option<&Pending> {
-        let entry = self.entries.get(index_of(ticket))?;
-        entry.pending.as_ref().filter(|_| entry.generation == generation_of(ticket))
+        let slot = self.slots.get(index_of(ticket))?;
+        slot.pending.as_ref().filter(|_| slot.generation == generation_of(ticket))
     }
 
     /// Takes the request of a ticket out, if it has no answer yet.
     pub(crate) fn take(&mut self, ticket: Ticket) -> Option<Pending> {
         let index = index_of(ticket);
-        let entry = self.entries.get_mut(index)?;
-        if entry.generation != generation_of(ticket) {
+        let slot = self.slots.get_mut(index)?;
+        if slot.generation != generation_of(ticket) {
             return None;
         }
-        let pending = entry.pending.take()?;
-        entry.generation = entry.generation.wrapping_add(1);
+        let pending = slot.pending.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
         self.free.push(u32::try_from(index).unwrap_or(u32::MAX));
         self.count -= 1;
         self.bytes -= pending.weight;
@@ -133,9 +133,9 @@ impl Requests {
     /// The tickets of the requests in a stage that `wanted` accepts. Looks at every request: for
     /// rare events only.
     pub(crate) fn tickets(&self, wanted: impl Fn(&Stage) -> bool) -> Vec<Ticket> {
-        let pending = |entry: &Entry| entry.pending.as_ref().is_some_and(|p| wanted(&p.stage));
-        let entries = (0..).zip(&self.entries).filter(|(_, entry)| pending(entry));
-        entries.map(|(index, entry)| ticket(index, entry.generation)).collect()
+        let pending = |slot: &Slot| slot.pending.as_ref().is_some_and(|p| wanted(&p.stage));
+        let slots = (0..).zip(&self.slots).filter(|(_, slot)| pending(slot));
+        slots.map(|(index, slot)| ticket(index, slot.generation)).collect()
     }
 
     /// The forwarded request that has been due longest, if any is due.

@@ -9,12 +9,12 @@ use kvorum_core::{
 };
 use kvorum_replication::{Context, Effect as Wanted, Input, Message, Outbox, Peers, Ticket};
 
-use crate::admission::{self, Route, queue};
+use crate::admission::{self, Route};
 use crate::groups::{self, Factory, Groups};
 use crate::held::{Effect, Held};
 use crate::links::Links;
 use crate::pending::{Origin, Pending, Requests, Stage};
-use crate::wire::Envelope;
+use crate::wire::{Envelope, queue};
 use crate::{In, Options, Out, Stats};
 
 /// The state of one node's data path.
@@ -169,7 +169,7 @@ impl Shard {
         if self.requests.count() >= self.options.max_pending_requests
             || self.requests.bytes() + weight > self.options.max_pending_bytes
         {
-            return Err(admission::overloaded(queue::PENDING));
+            return Err(Error::Overloaded { what: queue::PENDING, executed: Executed::No });
         }
         let (is_write, need) = (request.op.is_write(), route.need);
         let here = self.groups.index(route.partition);
@@ -203,7 +203,7 @@ impl Shard {
         let up = || others().filter(|&&node| self.links.is_up(node));
         let nobody = refusal(Error::Unavailable { need, live: 0 });
         let Some(&to) = up().find(|&&node| self.links.has_room(node)) else {
-            let full = admission::overloaded(queue::PEER);
+            let full = Error::Overloaded { what: queue::PEER, executed: Executed::No };
             return Err(if up().count() == 0 { nobody } else { full });
         };
         let (deadline, weight) = (request.deadline, request.op.weight());

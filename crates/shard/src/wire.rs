@@ -17,10 +17,12 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{Outcome, PartitionId, Reply, Request};
 use kvorum_replication::wire::primitive::{get_bytes, get_duration, put_bytes, put_duration};
 use kvorum_replication::wire::{self, WireError};
-use kvorum_replication::{Message, Ticket};
+use kvorum_replication::{Found, Message, Ticket};
 
 mod outcome;
 mod request;
+
+pub(crate) use outcome::queue;
 
 #[cfg(test)]
 mod tests;
@@ -61,7 +63,7 @@ impl Envelope {
     pub(crate) fn weight(&self) -> usize {
         ENVELOPE_OVERHEAD
             + match self {
-                Envelope::Group { message, .. } => message.weight(),
+                Envelope::Group { message, .. } => payload(message),
                 Envelope::Forward { request, .. } => request.op.weight(),
                 Envelope::Forwarded { outcome, .. } => outcome.as_ref().map_or(0, reply_weight),
             }
@@ -110,6 +112,23 @@ impl Envelope {
             }),
             _ => Err(WireError("unknown kind of envelope")),
         }
+    }
+}
+
+/// Bytes of keys and values in a message.
+fn payload(message: &Message) -> usize {
+    match message {
+        Message::Write { record, .. } => record.weight(),
+        Message::Read { key, .. } => key.len(),
+        Message::Held { found: Found::Record(_, value), .. } => value.len(),
+        Message::Scan { from, prefix, .. } => from.key.len() + prefix.len(),
+        Message::Scanned { page: Some((items, _)), .. } => items
+            .iter()
+            .map(|item| {
+                ENVELOPE_OVERHEAD + item.key.len() + item.value.as_ref().map_or(0, Bytes::len)
+            })
+            .sum(),
+        _ => 0,
     }
 }
 

@@ -1,9 +1,11 @@
 //! The first frame of a stream: who speaks, and to whom.
 
-use kvorum_cluster::founding::PROTOCOL;
 use kvorum_core::NodeId;
 use kvorum_proto::kvorum::peer::v1 as proto;
 use kvorum_shard::Class;
+
+/// The version of the stream protocol.
+const PROTOCOL: u32 = 1;
 
 /// What is the same in all handshakes of one process.
 #[derive(Clone, Debug)]
@@ -33,7 +35,7 @@ impl Identity {
     /// What this node says first on a stream.
     pub(crate) fn speak(&self, to: NodeId, class: Class, connection: u64) -> proto::Handshake {
         proto::Handshake {
-            protocol: PROTOCOL.into(),
+            protocol: PROTOCOL,
             cluster: self.cluster.clone(),
             from: self.me.get(),
             to: to.get(),
@@ -52,7 +54,7 @@ impl Identity {
     /// Why the stream is refused, in words for both sides' logs.
     pub(crate) fn check(&self, said: &proto::Handshake) -> Result<Handshake, String> {
         let them = said.from;
-        if said.protocol != u32::from(PROTOCOL) {
+        if said.protocol != PROTOCOL {
             let theirs = said.protocol;
             return Err(format!("node {them} speaks peer protocol {theirs}, this node {PROTOCOL}"));
         }

@@ -5,7 +5,7 @@ use kvorum_replication::Ticket;
 use tokio::sync::oneshot;
 
 use crate::CallId;
-use crate::slab::Slab;
+use crate::slots::Slots;
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug)]
@@ -27,13 +27,13 @@ struct Batch {
 /// The requests the shard has not answered yet.
 #[derive(Debug)]
 pub(crate) struct Callers {
-    waiting: Slab<Caller>,
-    batches: Slab<Batch>,
+    waiting: Slots<Caller>,
+    batches: Slots<Batch>,
 }
 
 impl Callers {
     pub(crate) const fn new() -> Callers {
-        Callers { waiting: Slab::new(), batches: Slab::new() }
+        Callers { waiting: Slots::new(), batches: Slots::new() }
     }
 
     /// A ticket for a new request.

@@ -56,8 +56,8 @@ impl Coordinator<'_, '_> {
             return Err(Error::Unavailable { need, live });
         }
         if members().filter(|&node| self.can_ask(node)).count() < need {
-            let what = "the queue to a replica".into();
-            return Err(Error::Overloaded { what, executed: Executed::No });
+            let executed = Executed::No;
+            return Err(Error::Overloaded { what: "the queue to a replica", executed });
         }
         Ok(())
     }

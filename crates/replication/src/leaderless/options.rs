@@ -14,7 +14,7 @@ pub struct Options {
     /// Its slots.
     pub slots: RangeInclusive<Slot>,
     /// The replicas, preferred first; this node is one of them. A layout allows at most
-    /// [`Placement::MAX_REPLICAS`](kvorum_core::layout::Placement::MAX_REPLICAS).
+    /// [`Quorum::MAX_MEMBERS`](crate::Quorum::MAX_MEMBERS).
     pub members: Vec<NodeId>,
     /// The keyspaces of the placement, with their default consistency of reads and writes.
     pub keyspaces: Vec<(KeyspaceId, Consistency, Consistency)>,

@@ -107,8 +107,8 @@ impl Replica {
                     return Err(not_here());
                 }
                 if self.pending.count(Operation::is_scan) >= MAX_SCANS {
-                    let what = "the list of scans".into();
-                    return Err(Error::Overloaded { what, executed: Executed::No });
+                    let executed = Executed::No;
+                    return Err(Error::Overloaded { what: "the list of scans", executed });
                 }
                 let range = Range { keyspace, from, prefix, limit, want, consistency };
                 Operation::Scan(Scan::start(&mut at, client, range)?)

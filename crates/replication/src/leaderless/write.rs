@@ -189,7 +189,7 @@ impl Write {
             Some(Status::DiskFull) => Error::DiskFull { executed },
             Some(Status::IndexFull) => Error::IndexFull { executed },
             Some(Status::ClockSkew) => Error::ClockSkew { executed },
-            Some(Status::Overloaded) => Error::Overloaded { what: "a replica".into(), executed },
+            Some(Status::Overloaded) => Error::Overloaded { what: "a replica", executed },
             _ => self.timeout(executed),
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kvorum_core::layout::Placement;
 use kvorum_core::{
     Consistency, Cursor, Error, Executed, Expiry, Header, HybridClock, Item, Keyspace, KeyspaceId,
-    Layout, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Want, Writer,
+    Layout, Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Want, Writer,
 };
 use kvorum_node::{Advertised, NodeStatus, NodeView, Serving, Status};
 
@@ -187,7 +187,14 @@ fn expire_ms(expiry: Expiry) -> u64 {
 
 fn layout(nodes: Vec<NodeId>) -> Layout {
     let placement = Placement::new(vec![nodes.clone(); PARTITIONS]).unwrap();
-    let keyspace = |id, name| Keyspace::eventual(id, name, Consistency::Quorum);
+    let keyspace = |id, name: &str| Keyspace {
+        id,
+        name: name.to_owned(),
+        mode: Mode::Eventual,
+        placement: 0,
+        read: Consistency::Quorum,
+        write: Consistency::Quorum,
+    };
     let keyspaces =
         vec![keyspace(KeyspaceId::DEFAULT, "default"), keyspace(KeyspaceId(2), "eventual")];
     Layout::new(7, nodes, keyspaces, vec![placement]).unwrap()
@@ -227,14 +234,14 @@ pub fn every_error() -> Vec<Error> {
     let mut errors = vec![
         Error::invalid("wrong"),
         Error::NoKeyspace("none".to_owned()),
-        Error::NotStrong("INCR".into()),
+        Error::NotStrong("INCR"),
         Error::Unavailable { need: 2, live: 1 },
         Error::NotServing("starting".into()),
     ];
     for executed in [Executed::No, Executed::Unknown] {
         errors.extend([
             Error::Timeout { need: 2, acked: 1, executed },
-            Error::Overloaded { what: "the queue".into(), executed },
+            Error::Overloaded { what: "the queue", executed },
             Error::DiskFull { executed },
             Error::IndexFull { executed },
             Error::ClockSkew { executed },

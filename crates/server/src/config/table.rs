@@ -189,7 +189,7 @@ static SETTINGS: [Setting; 27] = [
         default: "",
         switch: false,
         apply: |config, text| {
-            parse::number(text, 1, 7).map(|count| config.replication_factor = Some(count))
+            parse::number(text, 1, 9).map(|count| config.replication_factor = Some(count))
         },
         show: |config| optional(config.replication_factor.as_ref()),
     },

@@ -104,7 +104,7 @@ fn impossible_values_are_named_with_their_place_and_what_is_possible() {
         ("KVORUM_MAX_VALUE", "17MiB", "a size from 1 to 16MiB"),
         ("KVORUM_WAL_SYNC", "never", "it is one of auto, inline, thread"),
         ("PEERS", "nonsense", "neither host:port nor id=host:port"),
-        ("REPLICATION_FACTOR", "8", "a number from 1 to 7"),
+        ("REPLICATION_FACTOR", "10", "a number from 1 to 9"),
         ("SYNC_INTERVAL", "-1", "a number of seconds"),
         ("KVORUM_BIND", "localhost", "an IP address"),
         ("DEBUG_LOG", "maybe", "true or false"),

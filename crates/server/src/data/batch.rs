@@ -1,7 +1,5 @@
 //! Batches: many operations at once, with bounds on what they ask and on what they read.
 
-use std::borrow::Cow;
-
 use kvorum_core::{Error, Executed, Identity, Outcome, Reply, Request};
 
 use super::{Call, Data, answer};
@@ -17,7 +15,7 @@ const MAX_BATCH_ANSWER: usize = 16 << 20;
 
 /// Why a read of a batch was left out.
 const ANSWER_FULL: Error =
-    Error::Overloaded { what: Cow::Borrowed("the answer of the batch"), executed: Executed::No };
+    Error::Overloaded { what: "the answer of the batch", executed: Executed::No };
 
 impl Data {
     /// Runs operations that are independent of each other; answers are in their order.

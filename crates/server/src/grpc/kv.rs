@@ -39,7 +39,7 @@ impl KvService {
     /// The error for an operation that only strong keyspaces have.
     fn needs_strong(&self, keyspace: &str, what: &'static str) -> Status {
         match self.gate.data.keyspace(keyspace) {
-            Ok(_) => refuse(Error::NotStrong(what.into())),
+            Ok(_) => refuse(Error::NotStrong(what)),
             Err(error) => refuse(error),
         }
     }

@@ -113,5 +113,5 @@ async fn watch_changes(State(app): State<App>, path: Path) -> Problem {
 
 fn needs_strong(app: &App, path: &Path, what: &'static str) -> Problem {
     let keyspace = path.text("ks").and_then(|name| app.data().keyspace(&name).map(drop));
-    keyspace.err().unwrap_or(Error::NotStrong(what.into())).into()
+    keyspace.err().unwrap_or(Error::NotStrong(what)).into()
 }

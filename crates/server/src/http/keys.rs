@@ -163,7 +163,7 @@ fn unconditional(app: &App, keyspace: &str, headers: &HeaderMap) -> Outcome<()> 
     for (name, what) in [(IF_MATCH, "If-Match"), (IF_NONE_MATCH, "If-None-Match")] {
         if headers.contains_key(name) {
             app.data().keyspace(keyspace)?;
-            return Err(Error::NotStrong(what.into()));
+            return Err(Error::NotStrong(what));
         }
     }
     Ok(())

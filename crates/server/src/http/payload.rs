@@ -106,7 +106,7 @@ impl Payload {
 fn reserve(budget: &Semaphore, length: usize) -> Result<SemaphorePermit<'_>, Problem> {
     let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
     budget.try_acquire_many(kib).map_err(|_| {
-        let what = "the memory for bodies of requests".into();
+        let what = "the memory for bodies of requests";
         Problem::from(Error::Overloaded { what, executed: Executed::No })
     })
 }

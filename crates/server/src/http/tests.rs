@@ -318,8 +318,7 @@ async fn every_error_reaches_the_client_with_its_code_and_outcome() {
         assert_eq!(answer.json()["code"], error.code());
         assert_eq!(answer.json()["executed"], error.executed().to_string());
     }
-    page.memory
-        .fail_with(kvorum_core::Error::Overloaded { what: "it".into(), executed: Executed::No });
+    page.memory.fail_with(kvorum_core::Error::Overloaded { what: "it", executed: Executed::No });
     assert_eq!(page.get(KEY).await.header("retry-after"), "1");
 }
 

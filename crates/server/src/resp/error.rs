@@ -98,7 +98,7 @@ mod tests {
         let mut table = vec![
             (Error::invalid("key is empty"), "ERR"),
             (Error::NoKeyspace("x".to_owned()), "NOKEYSPACE"),
-            (Error::NotStrong("INCR".into()), "NOTSTRONG"),
+            (Error::NotStrong("INCR"), "NOTSTRONG"),
             (Error::Unavailable { need: 2, live: 1 }, "UNAVAILABLE"),
             (Error::NotServing("starting".into()), "CLUSTERDOWN"),
         ];
@@ -106,7 +106,7 @@ mod tests {
             let lost = if executed == Executed::No { "UNAVAILABLE" } else { "TIMEOUT" };
             table.extend([
                 (Error::Timeout { need: 2, acked: 1, executed }, "TIMEOUT"),
-                (Error::Overloaded { what: "the queue".into(), executed }, "OVERLOAD"),
+                (Error::Overloaded { what: "the queue", executed }, "OVERLOAD"),
                 (Error::DiskFull { executed }, "DISKFULL"),
                 (Error::IndexFull { executed }, "INDEXFULL"),
                 (Error::ClockSkew { executed }, "CLOCKSKEW"),

@@ -92,7 +92,7 @@ async fn a_busy_port_refuses_the_start_before_the_data_is_touched() {
     ] {
         let _taken = std::net::TcpListener::bind(address).unwrap();
         let error = Server::start(&config).await.unwrap_err();
-        assert!(matches!(error, ServerError::Refused(_)), "{error}");
+        assert_eq!(error.exit_code(), 78);
         assert!(error.to_string().contains(&format!("({setting}) is in use")), "{error}");
     }
     assert_eq!(std::fs::read_dir(data_dir.path()).unwrap().count(), 0);

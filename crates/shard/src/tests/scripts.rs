@@ -8,9 +8,8 @@ use kvorum_core::{
 use kvorum_replication::{Event, Message, OpId};
 
 use super::world::{PATIENCE, World, get, id, key_in, layout, put, request};
-use crate::admission::{self, queue};
 use crate::links::Links;
-use crate::wire::Envelope;
+use crate::wire::{Envelope, queue};
 use crate::{Class, In, Options, Out};
 
 fn value(outcome: Option<Outcome<Reply>>) -> String {
@@ -188,7 +187,7 @@ fn a_layout_that_takes_a_partition_away_fails_what_is_pending_there() {
 
 #[test]
 fn more_than_may_be_pending_is_refused() {
-    let overloaded = Some(Err(admission::overloaded(queue::PENDING)));
+    let overloaded = Some(Err(Error::Overloaded { what: queue::PENDING, executed: Executed::No }));
     let mut world = World::new(3, |options| options.max_pending_requests = 2);
     let tickets = [1, 2, 3].map(|_| world.ask(id(1), put("k", "v")));
     assert_eq!(tickets.map(|ticket| world.answer(ticket)), [None, None, overloaded.clone()]);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvorum_core::layout::Placement;
 use kvorum_core::{
-    Consistency, Hlc, HybridClock, Identity, Keyspace, KeyspaceId, Layout, Mono, NodeId, Now, Op,
-    Outcome, PartitionId, Reply, Request, Writer,
+    Consistency, Hlc, HybridClock, Identity, Keyspace, KeyspaceId, Layout, Mode, Mono, NodeId, Now,
+    Op, Outcome, PartitionId, Reply, Request, Writer,
 };
 use kvorum_replication::Ticket;
 
@@ -49,7 +49,14 @@ pub(super) fn layout(nodes: usize, version: u64) -> Arc<Layout> {
         (0..count).map(|member| id((n + member) % nodes + 1)).collect()
     };
     let placement = Placement::new((0..PARTITIONS).map(list).collect()).unwrap();
-    let keyspace = Keyspace::eventual(KeyspaceId::DEFAULT, "default", Consistency::Quorum);
+    let keyspace = Keyspace {
+        id: KeyspaceId::DEFAULT,
+        name: "default".to_owned(),
+        mode: Mode::Eventual,
+        placement: 0,
+        read: Consistency::Quorum,
+        write: Consistency::Quorum,
+    };
     let nodes = (1..=nodes).map(id).collect();
     Arc::new(Layout::new(version, nodes, vec![keyspace], vec![placement]).unwrap())
 }

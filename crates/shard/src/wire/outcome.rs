@@ -10,6 +10,31 @@ use kvorum_replication::wire::primitive::{
 
 use super::{get_text, put_text};
 
+/// The queues an [`Error::Overloaded`] of this crate names.
+pub(crate) mod queue {
+    /// Requests of clients (and of nodes that forward) which have no answer yet.
+    pub(crate) const PENDING: &str = "the queue of pending requests";
+    /// What a request would have to join on its way to another node.
+    pub(crate) const PEER: &str = "the queue to the coordinating node";
+    /// Effects that wait for the log.
+    pub(crate) const LOG: &str = "the queue behind the log";
+    /// Any queue of a node whose name for it this node does not know.
+    pub(crate) const OTHER: &str = "a queue of the coordinating node";
+}
+
+/// Texts of errors are static on every node, so only known ones can be told apart again: this
+/// crate's and those of the groups.
+const KNOWN_QUEUES: [&str; 7] = [
+    queue::PENDING,
+    queue::PEER,
+    queue::LOG,
+    queue::OTHER,
+    "the queue to a replica",
+    "a replica",
+    "the list of scans",
+];
+const SOME_OPERATION: &str = "this operation";
+
 /// Appends an answer.
 pub(super) fn encode(outcome: &Outcome<Reply>, out: &mut BytesMut) {
     match outcome {
@@ -101,10 +126,7 @@ fn encode_error(error: &Error, out: &mut BytesMut) {
             out.put_u8(2);
             put_text(out, name);
         }
-        Error::NotStrong(what) => {
-            out.put_u8(3);
-            put_text(out, what);
-        }
+        Error::NotStrong(_) => out.put_u8(3),
         Error::Unavailable { need, live } => {
             out.put_u8(4);
             put_size(out, *need);
@@ -137,14 +159,17 @@ fn decode_error(input: &mut Bytes) -> Result<Error, WireError> {
     Ok(match input.try_get_u8()? {
         1 => Error::invalid(get_text(input)?),
         2 => Error::NoKeyspace(get_text(input)?),
-        3 => Error::NotStrong(get_text(input)?.into()),
+        3 => Error::NotStrong(SOME_OPERATION),
         4 => Error::Unavailable { need: get_size(input)?, live: get_size(input)? },
         5 => Error::Timeout {
             need: get_size(input)?,
             acked: get_size(input)?,
             executed: get_executed(input)?,
         },
-        6 => Error::Overloaded { what: get_text(input)?.into(), executed: get_executed(input)? },
+        6 => Error::Overloaded {
+            what: known_queue(&get_text(input)?),
+            executed: get_executed(input)?,
+        },
         7 => Error::DiskFull { executed: get_executed(input)? },
         8 => Error::IndexFull { executed: get_executed(input)? },
         9 => Error::ClockSkew { executed: get_executed(input)? },
@@ -153,6 +178,10 @@ fn decode_error(input: &mut Bytes) -> Result<Error, WireError> {
         12 => Error::CoordinatorLost { executed: get_executed(input)? },
         _ => return Err(WireError("unknown error")),
     })
+}
+
+fn known_queue(text: &str) -> &'static str {
+    KNOWN_QUEUES.into_iter().find(|known| *known == text).unwrap_or(queue::OTHER)
 }
 
 fn put_kind(out: &mut BytesMut, kind: u8, executed: Executed) {

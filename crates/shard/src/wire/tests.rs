@@ -105,18 +105,19 @@ fn reply() -> impl Strategy<Value = Reply> {
 
 fn error() -> impl Strategy<Value = Error> {
     let executed = || prop_oneof![Just(Executed::No), Just(Executed::Unknown)];
+    let queues = [queue::PENDING, queue::PEER, queue::LOG, queue::OTHER];
     prop_oneof![
         "\\PC{0,20}".prop_map(Error::invalid),
         "\\PC{0,20}".prop_map(Error::NoKeyspace),
-        "\\PC{0,20}".prop_map(|what: String| Error::NotStrong(what.into())),
+        Just(Error::NotStrong("this operation")),
         (0..9usize, 0..9usize).prop_map(|(need, live)| Error::Unavailable { need, live }),
         (0..9usize, 0..9usize, executed()).prop_map(|(need, acked, executed)| Error::Timeout {
             need,
             acked,
             executed
         }),
-        ("\\PC{0,20}", executed())
-            .prop_map(|(what, executed)| Error::Overloaded { what: what.into(), executed }),
+        (proptest::sample::select(queues.to_vec()), executed())
+            .prop_map(|(what, executed)| Error::Overloaded { what, executed }),
         executed().prop_map(|executed| Error::DiskFull { executed }),
         executed().prop_map(|executed| Error::IndexFull { executed }),
         executed().prop_map(|executed| Error::ClockSkew { executed }),
@@ -165,4 +166,14 @@ proptest! {
         input.put_slice(&bytes);
         let _ = Envelope::decode(&mut input.freeze());
     }
+}
+
+#[test]
+fn a_queue_unknown_here_is_still_a_queue() {
+    let mut encoded = BytesMut::new();
+    let error = Error::Overloaded { what: "the seventh queue", executed: Executed::No };
+    Envelope::Forwarded { id: Ticket(1), outcome: Err(error) }.encode(&mut encoded);
+    let decoded = Envelope::decode(&mut encoded.freeze());
+    let expected = Error::Overloaded { what: queue::OTHER, executed: Executed::No };
+    assert_eq!(decoded, Ok(Envelope::Forwarded { id: Ticket(1), outcome: Err(expected) }));
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kvorum_core::layout::Placement;
 use kvorum_core::{
     Consistency, Cursor, Error, Executed, Expiry, Header, Hlc, Item, Keyspace, KeyspaceId, Layout,
-    Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Version, Writer,
+    Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Version, Writer,
 };
 use kvorum_node::{NodeView, Serving, Status};
 
@@ -226,7 +226,14 @@ fn item(key: &Bytes, (value, expire_ms): &Stored) -> Item {
 
 fn layout() -> Layout {
     let nodes: Vec<NodeId> = (1..=3).filter_map(NodeId::new).collect();
-    let keyspace = |id, name| Keyspace::eventual(KeyspaceId(id), name, Consistency::Quorum);
+    let keyspace = |id: u32, name: &str| Keyspace {
+        id: KeyspaceId(id),
+        name: name.to_owned(),
+        mode: Mode::Eventual,
+        placement: 0,
+        read: Consistency::Quorum,
+        write: Consistency::Quorum,
+    };
     let keyspaces = vec![keyspace(1, "default"), keyspace(2, "eventual")];
     let placement = Placement::new(vec![nodes.clone(); PARTITIONS]).unwrap();
     Layout::new(1, nodes, keyspaces, vec![placement]).unwrap()

@@ -2,7 +2,7 @@
 
 /// Entries addressed by ids. An id is never handed out twice within 2^32 uses of its place.
 #[derive(Debug)]
-pub(crate) struct Slab<T> {
+pub(crate) struct Slots<T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,
 }
@@ -13,9 +13,9 @@ struct Place<T> {
     entry: Option<T>,
 }
 
-impl<T> Slab<T> {
-    pub(crate) const fn new() -> Slab<T> {
-        Slab { places: Vec::new(), free: Vec::new() }
+impl<T> Slots<T> {
+    pub(crate) const fn new() -> Slots<T> {
+        Slots { places: Vec::new(), free: Vec::new() }
     }
 
     /// Adds an entry and returns its id.
@@ -83,12 +83,12 @@ mod tests {
 
     #[test]
     fn an_old_id_does_not_reach_the_entry_that_took_its_place() {
-        let mut slab = Slab::new();
-        let first = slab.insert("first");
-        assert_eq!(slab.remove(first), Some("first"));
-        let second = slab.insert("second");
-        assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"second")));
-        assert_eq!(slab.remove(first), None);
-        assert_eq!(slab.len(), 1);
+        let mut slots = Slots::new();
+        let first = slots.insert("first");
+        assert_eq!(slots.remove(first), Some("first"));
+        let second = slots.insert("second");
+        assert_eq!((slots.get(first), slots.get(second)), (None, Some(&"second")));
+        assert_eq!(slots.remove(first), None);
+        assert_eq!(slots.len(), 1);
     }
 }
