@@ -5,7 +5,7 @@ use kvorum_core::{Error, limits};
 use super::arg::Arg;
 use super::call::{Call, Handled, Step};
 use super::error::ErrorReply;
-use super::parser::Rejection;
+use super::parser::{self, Rejection};
 use super::table::{COMMANDS, Command, Run, index_of};
 use super::{describe, refused};
 
@@ -83,6 +83,10 @@ pub(super) fn rejected(command: &Command, rejection: Rejection, max_value: usize
         Rejection::Command(limit) => {
             Error::invalid(format!("the arguments are larger than {limit} bytes together"))
         }
+        Rejection::Count(count) => Error::invalid(format!(
+            "the command has {count} arguments; the limit is {}",
+            parser::MAX_ARGS
+        )),
     };
     ErrorReply::from(error)
 }

@@ -13,8 +13,10 @@ use super::inline;
 
 /// The longest line of an inline command, in bytes.
 const MAX_INLINE: usize = 64 << 10;
-/// The most arguments of a command.
-const MAX_ARGS: i64 = 64 << 10;
+/// The most arguments of a command, its name included.
+pub(super) const MAX_ARGS: i64 = 64 << 10;
+/// The most arguments that are at least skipped; more end the connection (as in redis-server).
+const MAX_SKIPPED_ARGS: i64 = i32::MAX as i64;
 /// The longest bulk string that is at least skipped, in bytes; a longer one ends the connection
 /// (the default of redis-server's `proto-max-bulk-len`).
 const MAX_BULK: i64 = 512 << 20;
@@ -45,6 +47,8 @@ pub(super) enum Rejection {
     Argument(usize, usize),
     /// The arguments together are larger than this limit in bytes.
     Command(usize),
+    /// There are so many arguments, the name included: more than [`MAX_ARGS`].
+    Count(i64),
 }
 
 /// A violation of the protocol; the connection cannot go on.
@@ -180,7 +184,7 @@ impl Parser {
         let Some((count, consumed)) = length(input, ProtocolError::ArgCount)? else {
             return Ok(Progress::Incomplete);
         };
-        if count > MAX_ARGS {
+        if count > MAX_SKIPPED_ARGS {
             return Err(ProtocolError::ArgCount);
         }
         input.advance(consumed);
@@ -231,16 +235,22 @@ impl Parser {
         }
         let len = usize::try_from(len).map_err(|_| ProtocolError::BulkLength)?;
         input.advance(consumed);
-        let limit = max_value + COMMAND_SLACK;
-        if self.rejected.is_none() {
-            if len > max_value {
-                self.rejected = Some(Rejection::Argument(self.args.len(), len));
-            } else if self.held + len + ARG_OVERHEAD > limit {
-                self.rejected = Some(Rejection::Command(limit));
-            }
-        }
+        self.rejected = self.rejected.or_else(|| self.rejection(len, max_value));
         self.state = if self.rejected.is_some() { State::Skip(len + 2) } else { State::Body(len) };
         Ok(Progress::Consumed)
+    }
+
+    /// Why the next argument, of this many bytes, and all behind it are skipped, if they are.
+    fn rejection(&self, len: usize, max_value: usize) -> Option<Rejection> {
+        let limit = max_value + COMMAND_SLACK;
+        if len > max_value {
+            Some(Rejection::Argument(self.args.len(), len))
+        } else if self.args.len() == 1 && self.missing >= MAX_ARGS {
+            // Judged behind the name, which is kept: it decides who answers.
+            Some(Rejection::Count(self.missing + 1))
+        } else {
+            (self.held + len + ARG_OVERHEAD > limit).then_some(Rejection::Command(limit))
+        }
     }
 
     fn body(&mut self, input: &mut BytesMut, len: usize) -> Progress {

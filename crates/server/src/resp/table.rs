@@ -376,6 +376,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_for_users_names_every_command_and_says_which_are_refused() {
+        let page = include_str!("../../../../docs/protocols.md");
+        for command in COMMANDS {
+            let name = format!("`{}`", command.name.to_uppercase());
+            let line = page.lines().find(|line| line.starts_with('|') && line.contains(&name));
+            let line = line.unwrap_or_else(|| panic!("{name} is missing in docs/protocols.md"));
+            let refused = line.starts_with("| refused");
+            assert_eq!(refused, matches!(command.run, Run::Refused(_)), "{name}");
+        }
+    }
+
+    #[test]
     fn rows_are_consistent() {
         for command in COMMANDS {
             assert!(command.arity != 0 && command.summary.ends_with('.'), "{}", command.name);

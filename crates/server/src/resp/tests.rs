@@ -179,7 +179,7 @@ fn unescape(text: &str) -> Vec<u8> {
 fn repetition(text: &str) -> Option<(Vec<u8>, &str)> {
     let (inside, behind) = text.strip_prefix('{')?.split_once('}')?;
     let (what, count) = inside.split_once('*')?;
-    Some((what.repeat(count.parse().ok()?).into_bytes(), behind))
+    Some((unescape(what).repeat(count.parse().ok()?), behind))
 }
 
 #[test]

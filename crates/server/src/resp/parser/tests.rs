@@ -54,7 +54,7 @@ fn arrays_and_lines_follow_each_other() {
 fn violations_are_named_as_redis_names_them() {
     for (bytes, text) in [
         (&b"*x\r\n"[..], "invalid multibulk length"),
-        (b"*65537\r\n", "invalid multibulk length"),
+        (b"*2147483648\r\n", "invalid multibulk length"),
         (b"*01\r\n", "invalid multibulk length"),
         (b"*\r\n", "invalid multibulk length"),
         (b"*999999999999999999999999", "invalid multibulk length"),
@@ -94,6 +94,20 @@ fn a_command_that_is_too_large_is_skipped_as_a_whole() {
     let (commands, _) = parse(&pieces);
     assert!(matches!(commands[0].rejected, Some(Rejection::Command(_))));
     assert_eq!(commands[1], words(&["PING"]));
+}
+
+#[test]
+fn a_command_with_too_many_arguments_is_skipped_but_for_its_name() {
+    let most = usize::try_from(super::MAX_ARGS).unwrap();
+    let mut bytes = encode(&vec![b"DEL".to_vec(); most]);
+    bytes.extend_from_slice(&encode(&vec![b"DEL".to_vec(); most + 1]));
+    bytes.extend_from_slice(b"PING\r\n");
+    let pieces: Vec<&[u8]> = bytes.chunks(50_000).collect();
+    let (commands, _) = parse(&pieces);
+    assert_eq!((commands[0].args.len(), commands[0].rejected), (most, None));
+    assert_eq!(commands[1].rejected, Some(Rejection::Count(super::MAX_ARGS + 1)));
+    assert_eq!(commands[1].args.len(), 1);
+    assert_eq!(commands[2], words(&["PING"]));
 }
 
 #[test]
