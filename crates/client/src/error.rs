@@ -100,13 +100,18 @@ impl Error {
             (
                 Code::InvalidArgument
                 | Code::FailedPrecondition
-                | Code::Unimplemented
                 | Code::Unauthenticated
                 | Code::PermissionDenied,
                 _,
             ) => Error::invalid(message),
             _ if never_sent => Error::unreachable("cannot connect".to_owned()),
+            (Code::Unimplemented, _) => {
+                Error::unreachable("this is not the gRPC port of a kvorum node".to_owned())
+            }
             (Code::DeadlineExceeded | Code::Cancelled, _) => Error::timeout(effect),
+            (Code::Internal | Code::Unknown, Effect::Reads) => {
+                Error::unreachable(format!("no kvorum node answers gRPC here: {message}"))
+            }
             (_, Effect::Reads) => Error::unreachable(message),
             (_, Effect::Writes) => Error::Unknown {
                 code: Cow::Borrowed("COORDINATORLOST"),
@@ -135,7 +140,9 @@ impl Error {
         let code: Cow<'static, str> = Cow::Owned(code);
         let certainly_not = executed == Some("no") || effect == Effect::Reads;
         match code.as_ref() {
-            "INVALID" | "NOKEYSPACE" | "NOTSTRONG" => Error::Invalid { code, message },
+            "INVALID" | "NOKEYSPACE" | "NOTSTRONG" | "UNIMPLEMENTED" => {
+                Error::Invalid { code, message }
+            }
             _ if certainly_not => Error::Unavailable { code, message },
             _ => Error::Unknown { code, message },
         }
@@ -190,6 +197,13 @@ mod tests {
         assert!(!error.is_worth_repeating());
         let error = Error::from_status(&named("NOTSTRONG", "no"), Effect::Writes);
         assert!(matches!(error, Error::Invalid { .. }));
+    }
+
+    #[test]
+    fn a_server_without_the_service_is_the_wrong_one_and_has_executed_nothing() {
+        let error = Error::from_status(&Status::unimplemented(""), Effect::Writes);
+        assert_eq!((error.executed(), error.code()), (Executed::No, UNREACHABLE));
+        assert!(!error.to_string().is_empty() && error.blames_endpoint());
     }
 
     #[test]

@@ -9,12 +9,14 @@ mod compat;
 mod health;
 mod kv;
 mod measure;
+mod refusal;
 mod status;
 
 use std::future::Future;
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::from_fn;
 use kvorum_proto::kv::key_value_server::KeyValueServer;
 use kvorum_proto::kv::kv_store_server::KvStoreServer;
 use kvorum_proto::kv::replicator_server::ReplicatorServer;
@@ -108,7 +110,8 @@ impl Grpc {
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .add_service(health_service);
-        let router = measure::measured(routes.into_axum_router())?;
+        let router = routes.into_axum_router().layer(from_fn(refusal::name));
+        let router = measure::measured(router)?;
         Ok(Grpc { router, health })
     }
 

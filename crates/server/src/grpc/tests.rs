@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::*;
 use crate::backend::memory::Memory;
 use kvorum_core::Error;
+use kvorum_proto::kvorum::peer::v1::HelloRequest;
+use kvorum_proto::kvorum::peer::v1::introduction_client::IntroductionClient;
 use kvorum_proto::kvorum::v1;
 use kvorum_proto::kvorum::v1::admin_client::AdminClient;
 use kvorum_proto::kvorum::v1::kv_client::KvClient;
@@ -101,6 +103,17 @@ async fn health_follows_the_node() {
 }
 
 #[tokio::test]
+async fn a_method_that_does_not_exist_is_refused_by_name() {
+    let served = Served::start().await;
+    // The nodes' introductions are not part of this server.
+    let mut introduction = IntroductionClient::new(served.channel.clone());
+    let status = introduction.hello(HelloRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    assert_eq!(status.message(), "there is no such method here");
+    assert_eq!(status.metadata().get("kvorum-code").unwrap(), "UNIMPLEMENTED");
+}
+
+#[tokio::test]
 async fn a_failure_says_in_its_metadata_what_happened() {
     let served = Served::start().await;
     let mut kv = KvClient::new(served.channel.clone());
@@ -122,7 +135,11 @@ async fn a_message_that_is_too_long_is_refused_and_the_connection_stays_usable()
     let mut kv = KvClient::new(served.channel.clone());
     let value = vec![0; MIN_MESSAGE + 1].into();
     let put = v1::PutRequest { key: "k".into(), value, ..Default::default() };
-    assert_eq!(kv.put(put).await.unwrap_err().code(), Code::OutOfRange);
+    let status = kv.put(put).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("too large"), "{}", status.message());
+    assert_eq!(status.metadata().get("kvorum-code").unwrap(), "INVALID");
+    assert_eq!(status.metadata().get("kvorum-executed").unwrap(), "no");
     let value = vec![0; (1 << 20) + 1].into();
     let put = v1::PutRequest { key: "k".into(), value, ..Default::default() };
     let status = kv.put(put).await.unwrap_err();
