@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use crate::dev::ports::{NodePorts, loopback};
 use crate::discovery::{self, LocalNode};
 use crate::duration;
-use crate::exit::{Failure, WrongUsage};
+use crate::exit::WrongUsage;
 use crate::output::Format;
 
 /// Options of every command that talks to a cluster.
@@ -51,7 +51,7 @@ impl Target {
     /// A client, and the runtime it lives in.
     ///
     /// # Errors
-    /// [`WrongUsage`] if the node is unknown, the client's own error if the options make no sense.
+    /// [`WrongUsage`] if the node is unknown or the options make no sense.
     pub fn connect(&self, scope: Option<&Scope>) -> anyhow::Result<(Client, Runtime)> {
         let mut options = kvorum_client::Options::new(self.addresses(false)?);
         options.timeout = self.timeout;
@@ -62,7 +62,7 @@ impl Target {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = {
             let _guard = runtime.enter();
-            Client::new(options).map_err(Failure::from)?
+            Client::new(options).map_err(|error| WrongUsage(error.to_string()))?
         };
         Ok((client, runtime))
     }
