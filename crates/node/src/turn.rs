@@ -274,10 +274,12 @@ impl Turn {
         }
     }
 
-    /// A peer has come or gone. What was said to it before belongs to the connection before.
+    /// A peer has come or gone. What was said to it before belongs to the connection before. The
+    /// status tells at once.
     fn change(&mut self, now: Now, input: In) {
         self.carry_out();
         self.step(now, input);
+        self.renew();
     }
 
     fn request(&mut self, now: Now, caller: Caller, request: Request) {

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::plan::Plan;
+use super::probe;
 use super::process::{Event, Order, supervise};
 use super::restart::{Death, Next, Restarts};
 use super::voice::Voice;
@@ -19,6 +20,8 @@ use crate::exit::{Exit, Refused};
 
 /// How long all nodes together may take until they serve for the first time.
 const READY_LIMIT: Duration = Duration::from_secs(60);
+/// How long nodes that serve may take until each is connected to all others.
+const CONNECTED_LIMIT: Duration = Duration::from_secs(5);
 /// Events wait here while one is being said.
 const EVENTS: usize = 64;
 
@@ -81,6 +84,8 @@ impl Watcher<'_> {
                 self.plan.log_dir.display()
             ),
         }
+        // A cluster that serves is of use even if this does not come about: `kvorum status` tells.
+        let _ = timeout(CONNECTED_LIMIT, self.first_connections()).await;
         self.publish()?;
         self.voice.ready(&self.cluster, &self.plan.log_dir, began.elapsed());
         while let Some(event) = self.events.recv().await {
@@ -97,6 +102,15 @@ impl Watcher<'_> {
             }
         }
         bail!("no node is left running")
+    }
+
+    /// Waits until every node sees all others. A node serves as soon as it has met a majority; who
+    /// asks it for `ALL`, or who is there, would else get the answer of an instant.
+    async fn first_connections(&self) {
+        let nodes = &self.cluster.nodes;
+        for node in nodes {
+            probe::until_connected(&node.http, nodes.len()).await;
+        }
     }
 
     async fn first_readiness(&mut self, waiting: &mut BTreeSet<u32>) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! What the turn shows of itself: status and gauges, at most once a second.
+//! What the turn shows of itself: status and gauges, every second and on every change.
 
 use std::time::Duration;
 
