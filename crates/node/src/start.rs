@@ -1,7 +1,9 @@
 //! Puts a node together: the store, the listeners, the shard thread.
 
 use std::cell::RefCell;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, RwLock};
@@ -187,11 +189,24 @@ fn keep_connected(
     }
 }
 
+/// Why there is no data directory. A path that leads nowhere, or where nothing may be written, is
+/// a mistake in the configuration; anything else may pass.
+fn cannot_open(path: &Path, error: &io::Error) -> StartError {
+    let text = format!("cannot open {}: {error}", path.display());
+    match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::AlreadyExists
+        | ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem => StartError::Refused(text),
+        _ => StartError::Failed(text),
+    }
+}
+
 /// Opens the store.
 fn open_store(options: &Options) -> Result<(Store, Recovery), StartError> {
     let path = options.data_dir.join(STORE_DIRECTORY);
-    let disk = RealDisk::open(&path)
-        .map_err(|error| StartError::Failed(format!("cannot open {}: {error}", path.display())))?;
+    let disk = RealDisk::open(&path).map_err(|error| cannot_open(&path, &error))?;
     let mut seed = Seed { bytes: [0; 32] };
     getrandom::fill(&mut seed.bytes)
         .map_err(|error| StartError::Failed(format!("cannot draw a random number: {error}")))?;
