@@ -191,10 +191,11 @@ impl Config {
         self.check_ports()?;
         self.check_addresses()?;
         self.check_nodes()?;
-        let segment_floor = 4 * self.max_value;
+        // With the longest key and what the log adds to both.
+        let segment_floor = 4 * (self.max_value + 2 * limits::MAX_KEY as u64);
         if self.segment_size < segment_floor {
             return Err(ConfigError::Together(format!(
-                "segment_size is {} and max_value {}: a segment holds at least four values",
+                "segment_size is {} and max_value {}: a quarter of a segment holds a value and its key",
                 parse::in_units(self.segment_size),
                 parse::in_units(self.max_value)
             )));

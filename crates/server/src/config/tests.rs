@@ -123,7 +123,7 @@ fn settings_that_do_not_go_together_are_refused() {
         (&[("KVORUM_BIND", "0.0.0.0"), ("KVORUM_INSECURE", "1")], "set advertise_host"),
         (&[("TOTAL_NODES", "3")], "total_nodes is 3, but peers names 0 nodes"),
         (&[("REPLICATION_FACTOR", "3"), ("PEERS", "a:1")], "at most 2 nodes"),
-        (&[("KVORUM_MAX_VALUE", "16MiB"), ("KVORUM_SEGMENT_SIZE", "1MiB")], "at least four"),
+        (&[("KVORUM_MAX_VALUE", "16MiB"), ("KVORUM_SEGMENT_SIZE", "64MiB")], "a quarter"),
     ] {
         let error = environment(variables).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
