@@ -320,6 +320,13 @@ impl Founding {
         }
     }
 
+    /// A connected node has told how far its log is durable; not necessarily just now.
+    pub fn told(&mut self, node: NodeId, durable: Lsn) {
+        if let Some(nonce) = self.rivals.process(node) {
+            self.watermarks.reported(node, nonce, durable);
+        }
+    }
+
     /// The stream is lost.
     pub fn disconnected(&mut self, node: NodeId) {
         self.rivals.disconnected(node);

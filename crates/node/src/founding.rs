@@ -257,6 +257,13 @@ impl Founding {
         }
     }
 
+    /// A connected node's frames have told how far its log is durable.
+    pub(crate) fn told(&mut self, node: NodeId, durable: Lsn) {
+        if let Stage::Known(core) = &mut self.stage {
+            core.told(node, durable);
+        }
+    }
+
     /// Writes the other nodes' watermarks if it is time. On an idle node it is not: the record
     /// would make this node's own watermark grow, which the others would write down in turn.
     pub(crate) fn keep_watermarks(&mut self, store: &mut Store, now: Mono) {

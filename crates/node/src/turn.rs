@@ -216,7 +216,10 @@ impl Turn {
                 }
             }
             Arrival::PeerDown { peer } => {
-                self.parts.founding.borrow_mut().disconnected(peer);
+                let mut founding = self.parts.founding.borrow_mut();
+                self.remember(&mut founding);
+                founding.disconnected(peer);
+                drop(founding);
                 self.change(now, In::PeerDown(peer));
                 self.renew();
             }

@@ -11,21 +11,23 @@
 //! | 12 | 8 | sequence number in its class, from 1; 0 for a frame without envelopes |
 //! | 20 | 8 | highest sequence number the sender has received in the data class |
 //! | 28 | 8 | the same in the bulk class |
-//! | 36 | 4 | CRC-32C of everything else in the frame |
+//! | 36 | 8 | how far the sender's log is durable: its watermark, with every answer |
+//! | 44 | 4 | CRC-32C of everything else in the frame |
 //!
 //! A frame without envelopes only acknowledges. It has no sequence number of its own, so it is
 //! never acknowledged itself.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kvorum_core::Lsn;
 
 use crate::Class;
 use crate::wire::Envelope;
 
 /// Length of a frame's header in bytes.
-pub(crate) const HEADER: usize = 40;
+pub(crate) const HEADER: usize = 48;
 const FORMAT: u8 = 1;
 const BULK: u8 = 1;
-const CHECKSUM_AT: usize = 36;
+const CHECKSUM_AT: usize = 44;
 
 /// The header of a frame, without its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(crate) struct Header {
     pub(crate) seq: u64,
     /// The highest sequence numbers the sender has received: of the data class, of the bulk class.
     pub(crate) acks: [u64; 2],
+    /// How far the sender's log is durable.
+    pub(crate) durable: Lsn,
 }
 
 /// Fills in the header in front of the envelopes of `frame`, whose first [`HEADER`] bytes are
@@ -55,6 +59,7 @@ pub(crate) fn seal(header: &Header, frame: &mut BytesMut) -> Bytes {
     for ack in header.acks {
         rest.put_u64_le(ack);
     }
+    rest.put_u64_le(header.durable.0);
     let (fields, mut checksum_place) = bytes.split_at_mut(CHECKSUM_AT);
     let envelopes = frame.get(HEADER..).unwrap_or_default();
     checksum_place.put_u32_le(crc32c::crc32c_append(crc32c::crc32c(fields), envelopes));
@@ -89,6 +94,7 @@ pub(crate) fn open(mut frame: Bytes) -> Result<(Header, Bytes), &'static str> {
     let layout = head.get_u64_le();
     let seq = head.get_u64_le();
     let acks = [head.get_u64_le(), head.get_u64_le()];
+    let durable = Lsn(head.get_u64_le());
     if head.get_u32_le() != checksum {
         return Err("the frame fails its checksum");
     }
@@ -102,7 +108,7 @@ pub(crate) fn open(mut frame: Bytes) -> Result<(Header, Bytes), &'static str> {
             "the frame's sequence number and its number of envelopes contradict each other",
         );
     }
-    Ok((Header { class, count, layout, seq, acks }, frame))
+    Ok((Header { class, count, layout, seq, acks, durable }, frame))
 }
 
 /// Decodes the envelopes of a frame into `out`; nothing is added if one of them is malformed.
@@ -147,7 +153,8 @@ mod tests {
             Envelope::Forwarded { id: Ticket(id), outcome }.encode(&mut buffer);
         }
         let seq = u64::from(count > 0) * 7;
-        let header = Header { class: Class::Bulk, count, layout: 3, seq, acks: [5, 6] };
+        let (class, durable) = (Class::Bulk, Lsn(9));
+        let header = Header { class, count, layout: 3, seq, acks: [5, 6], durable };
         (header, seal(&header, &mut buffer))
     }
 

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kvorum_core::NodeId;
+use kvorum_core::{Lsn, NodeId};
 use kvorum_replication::Peers;
 
 use crate::frame::{self, HEADER, Header};
@@ -32,10 +32,17 @@ pub(crate) struct Links {
     max_peer_bytes: usize,
     frame_bytes: usize,
     bulk_bytes: usize,
-    layout: u64,
+    stamp: Stamp,
     lives: u64,
     /// By node id.
     links: Vec<Link>,
+}
+
+/// What every frame tells of its sender.
+#[derive(Clone, Copy, Debug)]
+struct Stamp {
+    layout: u64,
+    durable: Lsn,
 }
 
 /// One connection of many to the same node, in the order of time. Whatever belongs to an earlier
@@ -71,6 +78,8 @@ struct Link {
     lanes: [Lane; 2],
     owed_bytes: usize,
     owed_frames: usize,
+    /// How far the peer's log is durable, as far as its frames have told.
+    durable: Lsn,
 }
 
 /// One class of a link.
@@ -93,7 +102,7 @@ impl Links {
             max_peer_bytes: options.max_peer_bytes,
             frame_bytes: options.frame_bytes,
             bulk_bytes: options.bulk_bytes,
-            layout,
+            stamp: Stamp { layout, durable: Lsn(0) },
             lives: 0,
             links: Vec::new(),
         }
@@ -142,12 +151,12 @@ impl Links {
         envelope: &Envelope,
         out: &mut Vec<Out>,
     ) -> Option<Place> {
-        let (frame_bytes, bulk_bytes, layout) = (self.frame_bytes, self.bulk_bytes, self.layout);
+        let (frame_bytes, bulk_bytes, stamp) = (self.frame_bytes, self.bulk_bytes, self.stamp);
         let link = self.link_mut(to).filter(|link| link.life.is_some())?;
         let weight = envelope.weight();
         let class = if weight > bulk_bytes { Class::Bulk } else { Class::Data };
         if link.lane(class).open.len() + weight > frame_bytes {
-            link.close(class, layout, out);
+            link.close(class, stamp, out);
         }
         let lane = link.lane_mut(class);
         if lane.open.is_empty() {
@@ -157,7 +166,7 @@ impl Links {
         lane.count += 1;
         let place = Place { class, seq: lane.next_seq };
         if lane.open.len() >= frame_bytes || lane.count == u16::MAX {
-            link.close(class, layout, out);
+            link.close(class, stamp, out);
         }
         Some(place)
     }
@@ -182,12 +191,12 @@ impl Links {
 
     /// Closes the open frames, and acknowledges where much is owed and nothing else is sent.
     pub(crate) fn flush(&mut self, out: &mut Vec<Out>) {
-        let (layout, share) = (self.layout, self.max_peer_bytes / ACK_SHARE);
+        let (stamp, share) = (self.stamp, self.max_peer_bytes / ACK_SHARE);
         for link in self.links.iter_mut().filter(|link| link.life.is_some()) {
-            link.close(Class::Data, layout, out);
-            link.close(Class::Bulk, layout, out);
+            link.close(Class::Data, stamp, out);
+            link.close(Class::Bulk, stamp, out);
             if link.owed_frames >= ACK_FRAMES || link.owed_bytes > share {
-                link.acknowledge(layout, out);
+                link.acknowledge(stamp, out);
             }
         }
     }
@@ -195,7 +204,18 @@ impl Links {
     /// Closes the open frames and stamps later ones with a new layout version.
     pub(crate) fn set_layout(&mut self, layout: u64, out: &mut Vec<Out>) {
         self.flush(out);
-        self.layout = layout;
+        self.stamp.layout = layout;
+    }
+
+    /// Tells in later frames that this node's log is durable up to here. What depends on it is
+    /// sent no earlier, so whoever gets an answer knows how much log stands behind it.
+    pub(crate) const fn set_durable(&mut self, durable: Lsn) {
+        self.stamp.durable = durable;
+    }
+
+    /// How far a connected node's log is durable, as far as its frames have told.
+    pub(crate) fn durable(&self, node: NodeId) -> Option<Lsn> {
+        Some(self.link(node)?.durable)
     }
 
     fn link(&self, node: NodeId) -> Option<&Link> {
@@ -225,7 +245,7 @@ impl Peers for Links {
 impl Link {
     fn new(node: NodeId, life: Life) -> Link {
         let lanes = [Lane::new(), Lane::new()];
-        Link { node, life: Some(life), lanes, owed_bytes: 0, owed_frames: 0 }
+        Link { node, life: Some(life), lanes, owed_bytes: 0, owed_frames: 0, durable: Lsn(0) }
     }
 
     const fn lane(&self, class: Class) -> &Lane {
@@ -255,14 +275,16 @@ impl Link {
     }
 
     /// Closes the open frame of a class, if there is one.
-    fn close(&mut self, class: Class, layout: u64, out: &mut Vec<Out>) {
+    fn close(&mut self, class: Class, stamp: Stamp, out: &mut Vec<Out>) {
         if self.lane(class).count == 0 {
             return;
         }
         let acks = self.acks();
         let to = self.node;
         let lane = self.lane_mut(class);
-        let header = Header { class, count: lane.count, layout, seq: lane.next_seq, acks };
+        let Stamp { layout, durable } = stamp;
+        let (count, seq) = (lane.count, lane.next_seq);
+        let header = Header { class, count, layout, seq, acks, durable };
         let frame = frame::seal(&header, &mut lane.open);
         lane.unacknowledged.push_back((lane.next_seq, frame.len()));
         lane.unacknowledged_bytes += frame.len();
@@ -272,9 +294,9 @@ impl Link {
     }
 
     /// Sends a frame that only acknowledges.
-    fn acknowledge(&mut self, layout: u64, out: &mut Vec<Out>) {
+    fn acknowledge(&mut self, Stamp { layout, durable }: Stamp, out: &mut Vec<Out>) {
         let class = Class::Data;
-        let header = Header { class, count: 0, layout, seq: 0, acks: self.acks() };
+        let header = Header { class, count: 0, layout, seq: 0, acks: self.acks(), durable };
         let frame = frame::seal(&header, &mut BytesMut::zeroed(HEADER));
         out.push(Out::Send { to: self.node, class, frame });
     }
@@ -299,6 +321,7 @@ impl Link {
         for (lane, ack) in self.lanes.iter_mut().zip(header.acks) {
             lane.acknowledged(ack);
         }
+        self.durable = self.durable.max(header.durable);
         Ok(if fresh { Received::Fresh } else { Received::Nothing })
     }
 }

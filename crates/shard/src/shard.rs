@@ -132,6 +132,13 @@ impl Shard {
         self.clock.observe(seen);
     }
 
+    /// How far a connected peer's log is durable, as far as its frames have told: everything it
+    /// has acknowledged on this connection lies below. Nothing if it is not connected.
+    #[must_use]
+    pub fn durable_of(&self, peer: NodeId) -> Option<Lsn> {
+        self.links.durable(peer)
+    }
+
     /// Whether a peer is connected.
     #[must_use]
     pub fn is_up(&self, node: NodeId) -> bool {
@@ -306,6 +313,7 @@ impl Shard {
     }
 
     fn release(&mut self, durable: Lsn, turn: &mut Turn<'_>) {
+        self.links.set_durable(durable);
         let mut released = std::mem::take(&mut self.released);
         self.held.release(durable, &mut released);
         for effect in released.drain(..) {

@@ -141,6 +141,10 @@ impl Node {
 
     /// The connection to a node is lost.
     pub fn disconnected(&mut self, peer: NodeId) {
+        let told = self.shard.as_ref().and_then(|shard| shard.durable_of(peer));
+        if let Some(durable) = told {
+            self.founding.told(peer, durable);
+        }
         self.founding.disconnected(peer);
         self.inbox.push_back(In::PeerDown(peer));
     }

@@ -61,6 +61,11 @@ impl Rivals {
         Some(running.nonce)
     }
 
+    /// The process of a connected node.
+    pub(super) fn process(&self, node: NodeId) -> Option<u64> {
+        self.running.get(&node).map(|running| running.nonce)
+    }
+
     pub(super) fn disconnected(&mut self, node: NodeId) {
         self.running.remove(&node);
     }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{STOP_TIMEOUT, Turn};
 use crate::StartError;
-use crate::founding::{Met, Step};
+use crate::founding::{Founding, Met, Step};
 use crate::peer::Announcement;
 
 impl Turn {
@@ -21,7 +21,10 @@ impl Turn {
         answer: oneshot::Sender<Announcement>,
     ) {
         self.report_progress();
-        let (body, met) = self.parts.founding.borrow_mut().greeted(announcement, now.mono);
+        let mut founding = self.parts.founding.borrow_mut();
+        self.remember(&mut founding);
+        let (body, met) = founding.greeted(announcement, now.mono);
+        drop(founding);
         // An asker that has gone away asks again.
         let _ = answer.send(Announcement { body, ..self.parts.ourselves.clone() });
         let Some(Met::Peer(id, process)) = met else { return };
@@ -126,6 +129,17 @@ impl Turn {
         }
     }
 
+    /// Remembers how far the connected peers' logs are durable, as their frames have told: none
+    /// has acknowledged anything beyond, so one that comes back with less has lost something.
+    pub(super) fn remember(&self, founding: &mut Founding) {
+        let Some(shard) = &self.shard else { return };
+        for peer in shard.layout().nodes() {
+            if let Some(durable) = shard.durable_of(*peer) {
+                founding.told(*peer, durable);
+            }
+        }
+    }
+
     /// This node must not serve: it ends.
     fn refuse(&mut self, now: Now, error: StartError) {
         tracing::error!("{error}");
@@ -143,6 +157,7 @@ impl Turn {
             for (peer, durable) in self.parts.links.take_told() {
                 founding.heard(peer, durable, now.mono);
             }
+            self.remember(&mut founding);
             founding.keep_watermarks(&mut self.parts.store, now.mono);
         }
         self.advance(now);

@@ -196,7 +196,8 @@ fn a_bad_frame_ends_the_use_of_the_link_and_nothing_of_it_is_applied() {
 #[test]
 fn an_acknowledgement_of_what_was_never_sent_is_refused() {
     let (mut a, _) = pair();
-    let header = Header { class: Class::Data, count: 0, layout: 1, seq: 0, acks: [0, 1] };
+    let (class, durable) = (Class::Data, Lsn(0));
+    let header = Header { class, count: 0, layout: 1, seq: 0, acks: [0, 1], durable };
     let frame = frame::seal(&header, &mut BytesMut::zeroed(HEADER));
     assert!(matches!(a.receive(node(2), frame, &mut Vec::new()), Received::Bad(_)));
 }
@@ -212,4 +213,18 @@ fn frames_of_one_layout_version_hold_nothing_of_another() {
     a.flush(&mut out);
     let layout = |(_, frame): (Class, Bytes)| frame::open(frame).unwrap().0.layout;
     assert_eq!(frames(&mut out).into_iter().map(layout).collect::<Vec<u64>>(), [1, 2]);
+}
+
+#[test]
+fn every_frame_tells_how_far_its_senders_log_is_durable() {
+    let (mut a, mut b) = pair();
+    let mut out = Vec::new();
+    assert_eq!(b.durable(node(1)), Some(Lsn(0)));
+    a.set_durable(Lsn(7));
+    a.push(node(2), &envelope(1, 10), &mut out);
+    a.flush(&mut out);
+    deliver(1, &mut out, &mut b);
+    assert_eq!(b.durable(node(1)), Some(Lsn(7)));
+    b.down(node(1));
+    assert_eq!(b.durable(node(1)), None, "the next process of the node may know less");
 }
