@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use kvorum_core::{
     Consistency, Cursor, Error, Executed, Keyspace, Layout, Mono, Op, PartitionId, Request,
-    ScanLimit, Slot, limits,
+    ScanLimit, Slot, Store, Want, limits,
 };
 
 /// Where a request goes and what it needs.
@@ -41,6 +41,14 @@ pub(crate) fn route(request: &Request, layout: &Layout, now: Mono) -> Result<Rou
         return Err(Error::Timeout { need, acked: 0, executed: Executed::No });
     }
     Ok(Route { partition, need })
+}
+
+/// Bytes of the value a read will hold here until enough replicas have answered: as far as is
+/// known before it is read, so that what many reads hold together stays within the limit.
+pub(crate) fn value_to_read(request: &Request, store: &dyn Store) -> usize {
+    let Op::Get { key, want: Want::Value } = &request.op else { return 0 };
+    let stored = store.header(request.keyspace, Slot::of(key), key);
+    stored.map_or(0, |stored| stored.header.value_len as usize)
 }
 
 /// The consistency level in force for a request.

@@ -172,7 +172,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let route = admission::route(&request, &self.layout, turn.now.mono)?;
-        let weight = request.op.weight();
+        let weight = request.op.weight() + admission::value_to_read(&request, turn.store);
         if self.requests.count() >= self.options.max_pending_requests
             || self.requests.bytes() + weight > self.options.max_pending_bytes
         {

@@ -198,7 +198,21 @@ fn more_than_may_be_pending_is_refused() {
 
     let mut world = World::new(3, |options| options.max_pending_bytes = 100);
     let tickets = [60, 60, 10].map(|bytes| world.ask(id(1), put("k", &"v".repeat(bytes))));
-    assert_eq!(tickets.map(|ticket| world.answer(ticket)), [None, overloaded, None]);
+    assert_eq!(tickets.map(|ticket| world.answer(ticket)), [None, overloaded.clone(), None]);
+    world.end_turn(id(1));
+    world.settle();
+    // A read counts with the value it will hold.
+    let tickets = [1, 2].map(|_| world.ask(id(1), get("k")));
+    let tickets = tickets.map(|ticket| world.answer(ticket));
+    assert_eq!(tickets, [None, None], "the last value has ten bytes");
+    world.end_turn(id(1));
+    world.settle();
+    let stored = world.ask(id(1), put("k", &"v".repeat(60)));
+    world.end_turn(id(1));
+    world.settle();
+    assert!(matches!(world.answer(stored), Some(Ok(_))));
+    let tickets = [1, 2].map(|_| world.ask(id(1), get("k")));
+    assert_eq!(tickets.map(|ticket| world.answer(ticket)), [None, overloaded]);
 }
 
 #[test]
