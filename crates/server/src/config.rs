@@ -200,6 +200,15 @@ impl Config {
                 parse::in_units(self.max_value)
             )));
         }
+        let disk_floor = 8 * self.segment_size;
+        if self.max_disk != 0 && self.max_disk < disk_floor {
+            return Err(ConfigError::Together(format!(
+                "max_disk is {} and segment_size {}: a store needs room for eight segments, {}",
+                parse::in_units(self.max_disk),
+                parse::in_units(self.segment_size),
+                parse::in_units(disk_floor)
+            )));
+        }
         Ok(())
     }
 
