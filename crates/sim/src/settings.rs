@@ -73,15 +73,11 @@ impl Mutation {
     pub fn noticed_by_simulation() -> impl Iterator<Item = Mutation> {
         use kvorum_replication::leaderless::Mutation as Leaderless;
         use kvorum_storage::Mutation as Storage;
-        let storage = [
-            Storage::SkipSync,
-            Storage::TrustUnproved,
-            Storage::FreeBeforeCopies,
-            Storage::CheckpointAheadOfLog,
-        ];
+        let storage = [Storage::SkipSync, Storage::FreeAboveCheckpoint];
         let groups = [
             Leaderless::RevealBeforeDurable,
             Leaderless::CountSupersededInFirstAttempt,
+            Leaderless::CountLateAcks,
             Leaderless::NonBlockingRepair,
         ];
         let storage = storage.into_iter().map(Mutation::Storage);
