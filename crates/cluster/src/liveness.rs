@@ -44,14 +44,13 @@ struct Peer {
     node: NodeId,
     up: bool,
     heard: Mono,
-    answers: u64,
 }
 
 impl Liveness {
     /// Starts with pings to `peers` (this node is not one of them) at once.
     #[must_use]
     pub fn new(options: Options, peers: &[NodeId], now: Mono) -> Liveness {
-        let peer = |&node| Peer { node, up: false, heard: now, answers: 0 };
+        let peer = |&node| Peer { node, up: false, heard: now };
         let mut peers: Vec<Peer> = peers.iter().map(peer).collect();
         peers.sort_unstable_by_key(|peer| peer.node);
         Liveness { options, next_ping: now, peers }
@@ -62,7 +61,6 @@ impl Liveness {
         let at = self.peers.binary_search_by_key(&node, |peer| peer.node).ok()?;
         let peer = self.peers.get_mut(at)?;
         peer.heard = peer.heard.max(now);
-        peer.answers += 1;
         let was_up = std::mem::replace(&mut peer.up, true);
         (!was_up).then_some(Event::Up(node))
     }
@@ -106,13 +104,6 @@ impl Liveness {
     pub fn is_up(&self, node: NodeId) -> bool {
         self.peers.iter().any(|peer| peer.node == node && peer.up)
     }
-
-    /// How many signs of life a node has given, and when the last one came; nothing if none did.
-    #[must_use]
-    pub fn last_heard(&self, node: NodeId) -> Option<(u64, Mono)> {
-        let peer = self.peers.iter().find(|peer| peer.node == node)?;
-        (peer.answers > 0).then_some((peer.answers, peer.heard))
-    }
 }
 
 #[cfg(test)]
@@ -140,7 +131,6 @@ mod tests {
         assert!(!liveness.is_up(node(2)));
         assert_eq!(liveness.heard(node(2), at_ms(10)), Some(Event::Up(node(2))));
         assert_eq!(liveness.heard(node(2), at_ms(20)), None);
-        assert_eq!(liveness.last_heard(node(2)), Some((2, at_ms(20))));
         let mut down = Vec::new();
         let mut ms = 20;
         while down.is_empty() {
@@ -152,7 +142,6 @@ mod tests {
         assert_eq!(liveness.heard(node(2), at_ms(1600)), Some(Event::Up(node(2))));
         assert_eq!(liveness.lost(node(2)), Some(Event::Down(node(2))));
         assert_eq!(liveness.lost(node(2)), None);
-        assert_eq!(liveness.last_heard(node(3)), None);
     }
 
     #[test]
