@@ -24,6 +24,7 @@ mod checks;
 mod hello;
 mod membership;
 mod rivals;
+mod stamping;
 mod watermarks;
 
 #[cfg(test)]
@@ -41,7 +42,7 @@ pub use hello::{
 };
 pub use membership::{Founded, Membership};
 use rivals::Rivals;
-use watermarks::{Claim, Loss, Watermarks};
+use watermarks::{Claim, Watermarks};
 
 use crate::peers;
 
@@ -70,6 +71,8 @@ pub struct Identity {
     pub start: u32,
     /// How far its log was durable at the start.
     pub recovered: Lsn,
+    /// The largest clock reading of any version in its log at the start.
+    pub highest: Hlc,
     /// Its log was found damaged, now or at an earlier start, and has not been rebuilt since.
     pub damaged: bool,
 }
@@ -103,9 +106,8 @@ pub enum Decision {
     Rebuild {
         /// What was lost, for the log.
         reason: String,
-        /// Versions must be stamped with a start number above this one ...
-        start_above: u32,
-        /// ... and with readings above this one.
+        /// Versions must be stamped with readings above this one: [`Founding::clock`] begins there,
+        /// and a clock that runs already is to observe it.
         clock_above: Hlc,
     },
     /// Do not serve: end if the refusal is fatal, else go on introducing this node.
@@ -125,7 +127,6 @@ pub struct Founding {
     /// A membership is durable, if perhaps not in its latest form: others may hear of it.
     announced: bool,
     reason: String,
-    start_above: u32,
     clock_above: Hlc,
     /// Who has introduced itself, and its log.
     met: BTreeMap<NodeId, u128>,
@@ -167,7 +168,6 @@ impl Founding {
             membership,
             durable: true,
             reason: "an earlier start found that data is missing".to_owned(),
-            start_above: 0,
             clock_above: Hlc::default(),
             met: BTreeMap::new(),
             watermarks: watermarks.map_err(unreadable)?.unwrap_or_default(),
@@ -203,7 +203,8 @@ impl Founding {
     /// not known yet. `durable` is how far its log is durable now, `clock` its hybrid clock.
     #[must_use]
     pub fn hello(&self, to: Option<NodeId>, durable: Lsn, clock: Hlc) -> Hello {
-        let Identity { cluster, node, nonce, log_id, start, recovered, .. } = self.me.clone();
+        let Identity { cluster, node, nonce, log_id, recovered, .. } = self.me.clone();
+        let start = self.start();
         let membership = self.membership.as_ref();
         Hello {
             cluster,
@@ -273,7 +274,6 @@ impl Founding {
         if membership.rebuilding {
             return Decision::Rebuild {
                 reason: self.reason.clone(),
-                start_above: self.start_above,
                 clock_above: self.clock_above,
             };
         }
@@ -373,26 +373,22 @@ impl Founding {
         if self.membership.is_none() {
             self.join(founded.clone());
         }
+        let start = self.start();
         let Some(membership) = &mut self.membership else { return };
         let me = &self.me;
         let claim = Claim {
             log_id: me.log_id,
             nonce: me.nonce,
-            start: me.start,
+            start,
             recovered: me.recovered,
             settled: &membership.settled,
         };
-        let Some(loss) = claim.loss(known) else { return };
-        self.reason = match loss {
-            Loss::OtherLog => format!("node {by} knows this node by another log"),
-            Loss::Shorter => format!(
-                "node {by} knows that this node's log was durable up to record {}, but only {} \
-                 were recovered",
-                known.durable.0, me.recovered.0
-            ),
-            Loss::OlderImage => format!("node {by} has seen a later start of this node's log"),
-        };
-        self.start_above = self.start_above.max(known.start);
+        let loss = claim.loss(known);
+        if known.nonce != me.nonce && membership.start_above(known.start, me.start) {
+            self.durable = false;
+        }
+        let Some(loss) = loss else { return };
+        self.reason = loss.reason(by, known, me.recovered);
         membership.settle(Settled { log_id: known.log_id, nonce: known.nonce });
         membership.rebuilding = true;
         self.durable = false;

@@ -11,7 +11,7 @@ use kvorum_cluster::founding::{
     Decision, Founding as Core, Identity, MEMBERSHIP_KEY, Membership, Persisted, WATERMARKS_KEY,
 };
 use kvorum_cluster::placement::{self, PlacementError};
-use kvorum_core::{Hlc, Layout, Lsn, Mono, NodeId, PartitionId};
+use kvorum_core::{Hlc, HybridClock, Layout, Lsn, Mono, NodeId, PartitionId};
 use kvorum_storage::{Recovery, Store};
 
 use crate::{Advertised, Options, PeerAddress, StartError, local};
@@ -61,9 +61,7 @@ pub(crate) enum Step {
     Rebuild {
         /// What was lost.
         reason: String,
-        /// Stamp versions with a start number above this one ...
-        start_above: u32,
-        /// ... and with readings above this one.
+        /// Stamp versions with readings above this one.
         clock_above: Hlc,
     },
     /// End.
@@ -100,6 +98,7 @@ impl Founding {
             log_id: recovery.log_id,
             start: recovery.start,
             recovered: recovery.recovered,
+            highest: recovery.highest,
             damaged,
         };
         let mut founding = Founding {
@@ -172,9 +171,7 @@ impl Founding {
         };
         match core.decide(now) {
             Decision::Serve => Step::Serve,
-            Decision::Rebuild { reason, start_above, clock_above } => {
-                Step::Rebuild { reason, start_above, clock_above }
-            }
+            Decision::Rebuild { reason, clock_above } => Step::Rebuild { reason, clock_above },
             Decision::Wait { missing, .. } => {
                 let missing: Vec<String> = missing.iter().map(NodeId::to_string).collect();
                 Step::Wait(format!("waiting for node {}", missing.join(", node ")))
@@ -284,6 +281,15 @@ impl Founding {
     pub(crate) fn layout(&self) -> Option<Arc<Layout>> {
         match &self.stage {
             Stage::Known(core) => Some(Arc::new(core.layout().clone())),
+            Stage::Learning(_) | Stage::Failed(_) => None,
+        }
+    }
+
+    /// The clock that this node stamps versions with, once the nodes are known and if it may stamp
+    /// at `wall_ms`.
+    pub(crate) fn clock(&self, wall_ms: u64) -> Option<HybridClock> {
+        match &self.stage {
+            Stage::Known(core) => core.clock(wall_ms),
             Stage::Learning(_) | Stage::Failed(_) => None,
         }
     }

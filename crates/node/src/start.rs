@@ -146,7 +146,6 @@ async fn prepare(
         connections,
         links,
         ourselves,
-        recovery,
         store,
         frame_room,
         founding,

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use kvorum_core::{Error, KeyspaceId, Lsn, Mono, NodeId, Now, Outcome, Reply, Request, Slot};
 use kvorum_replication::Event;
 use kvorum_shard::{In, Out, Shard};
-use kvorum_storage::{Fatal, Recovery, Store, WorkDone};
+use kvorum_storage::{Fatal, Store, WorkDone};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
@@ -65,7 +65,6 @@ pub(crate) struct Parts {
     pub(crate) connections: Rc<Connections>,
     pub(crate) links: Rc<Links>,
     pub(crate) ourselves: Announcement,
-    pub(crate) recovery: Recovery,
     pub(crate) store: Store,
     /// How many bytes of records one turn may write.
     pub(crate) frame_room: usize,

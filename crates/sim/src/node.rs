@@ -8,8 +8,8 @@ use kvorum_cluster::founding::{
     Decision, Founding, Hello, Identity, MEMBERSHIP_KEY, Persisted, Refusal, WATERMARKS_KEY,
 };
 use kvorum_core::{
-    Error, Hlc, HybridClock, KeyspaceId, Layout, Lsn, NodeId, Now, PartitionId, Record, Slot,
-    Store as _, Version, Writer,
+    Error, Hlc, KeyspaceId, Layout, Lsn, NodeId, Now, PartitionId, Record, Slot, Store as _,
+    Version, Writer,
 };
 use kvorum_shard::{In, Options, Out, Shard};
 use kvorum_storage::{Fatal, Recovery, Store, SyncJob};
@@ -75,6 +75,7 @@ impl Node {
             log_id: recovery.log_id,
             start: recovery.start,
             recovered: recovery.recovered,
+            highest: recovery.highest,
             damaged,
         };
         let founding = Founding::new(identity, layout.clone(), persisted, now.mono)?;
@@ -171,10 +172,10 @@ impl Node {
                         self.note(MEMBERSHIP_KEY, record.clone()).map(|lsn| (record, lsn));
                 }
             }
-            Decision::Serve => self.serve(0, Hlc::default()),
-            Decision::Rebuild { start_above, clock_above, .. } => {
-                self.serve(start_above, clock_above);
-                if self.rebuilding.is_empty() {
+            Decision::Serve => self.serve(now, Hlc::default()),
+            Decision::Rebuild { clock_above, .. } => {
+                self.serve(now, clock_above);
+                if self.shard.is_some() && self.rebuilding.is_empty() {
                     let all = self.founding.layout().partitions_on(self.options.me);
                     self.rebuilding = all.collect();
                     let partitions = self.rebuilding.iter().copied().collect();
@@ -203,14 +204,12 @@ impl Node {
         self.store.put(record).ok()
     }
 
-    fn serve(&mut self, start_above: u32, clock_above: Hlc) {
+    fn serve(&mut self, now: Now, clock_above: Hlc) {
         if let Some(shard) = &mut self.shard {
             shard.observe(clock_above);
             return;
         }
-        let start = self.recovery.start.max(start_above + 1);
-        let writer = Writer::new(self.options.me, start);
-        let clock = HybridClock::new(writer, self.recovery.highest.max(clock_above));
+        let Some(clock) = self.founding.clock(now.wall_ms) else { return };
         let layout = Arc::new(self.founding.layout().clone());
         self.shard = Some(Shard::new(self.options.clone(), layout, clock));
         self.inbox.push_front(In::Durable(self.store.durable()));

@@ -8,7 +8,7 @@ use super::Identity;
 use super::hello::{Settled, put_settled, take_settled};
 use crate::codec::{DecodeError, Reader, put_layout, put_list, put_node, put_text};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// How many settled losses are remembered: a loss older than this many others would at worst be
 /// made good once more.
 const MAX_SETTLED: usize = 16;
@@ -37,6 +37,9 @@ pub struct Membership {
     pub rebuilding: bool,
     /// The losses a rebuild has made, or is making, good; the oldest first.
     pub settled: Vec<Settled>,
+    /// What is added to the start number of the log: the node may have had a log before that was
+    /// started more often, and no start number is used twice.
+    pub start_offset: u32,
 }
 
 impl Founded {
@@ -81,6 +84,7 @@ impl Membership {
             founded,
             rebuilding: me.damaged || founder.is_some(),
             settled: founder.map(|log_id| Settled { log_id, nonce: 0 }).into_iter().collect(),
+            start_offset: 0,
         }
     }
 
@@ -95,6 +99,7 @@ impl Membership {
         self.founded.put(&mut out);
         out.put_u8(u8::from(self.rebuilding));
         put_settled(&mut out, &self.settled);
+        out.put_u32_le(self.start_offset);
         out.freeze()
     }
 
@@ -114,21 +119,30 @@ impl Membership {
             founded: Founded::take(&mut reader)?,
             rebuilding: reader.flag()?,
             settled: take_settled(&mut reader)?,
+            start_offset: reader.u32()?,
         };
         reader.end()?;
         Ok(membership)
     }
 
-    /// Notes that a rebuild makes a loss good. True if that is news.
-    pub(super) fn settle(&mut self, loss: Settled) -> bool {
+    /// Notes that a rebuild makes a loss good.
+    pub(super) fn settle(&mut self, loss: Settled) {
         if self.settled.contains(&loss) {
-            return false;
+            return;
         }
         if self.settled.len() >= MAX_SETTLED {
             self.settled.remove(0);
         }
         self.settled.push(loss);
-        true
+    }
+
+    /// Notes that another process of this node had the start number `used`; `start` is this
+    /// one's, as its log counts. True if that changes this one's.
+    pub(super) fn start_above(&mut self, used: u32, start: u32) -> bool {
+        let offset = used.saturating_add(1).saturating_sub(start);
+        let raised = offset > self.start_offset;
+        self.start_offset = self.start_offset.max(offset);
+        raised
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, propte
 
 use super::*;
 use kvorum_core::layout::Placement;
-use kvorum_core::{Consistency, Keyspace, KeyspaceId, Mode};
+use kvorum_core::{Consistency, Keyspace, KeyspaceId, Mode, Writer};
 
 fn id(n: u32) -> NodeId {
     NodeId::new(n).unwrap()
@@ -79,6 +79,7 @@ impl World {
             log_id: disk.log_id,
             start: disk.start,
             recovered: disk.durable,
+            highest: Hlc(0),
             damaged: false,
         };
         let founding = Founding::new(me, self.proposal.clone(), disk.persisted.clone(), self.now);
@@ -259,6 +260,7 @@ fn start(node: u32, nonce: u64, nodes: u32, persisted: Persisted) -> Result<Foun
         log_id: node.into(),
         start: 1,
         recovered: Lsn(0),
+        highest: Hlc(0),
         damaged: false,
     };
     Founding::new(me, layout(nodes), persisted, Mono(0))
@@ -394,6 +396,7 @@ fn a_lost_tail_is_found_out_and_settled_by_one_rebuild() {
             log_id: 2,
             start,
             recovered: Lsn(recovered),
+            highest: Hlc(0),
             damaged: false,
         };
         let persisted = Persisted { membership, watermarks: None };
@@ -408,11 +411,9 @@ fn a_lost_tail_is_found_out_and_settled_by_one_rebuild() {
     let Decision::Persist(record) = lost.decide(Mono(0)) else { panic!("no verdict") };
     assert!(Membership::decode(record).unwrap().rebuilding);
     lost.persisted();
-    let Decision::Rebuild { reason, start_above, .. } = lost.decide(Mono(0)) else {
-        panic!("no rebuild")
-    };
+    let Decision::Rebuild { reason, .. } = lost.decide(Mono(0)) else { panic!("no rebuild") };
     assert!(reason.contains("up to record 100, but only 99"), "{reason}");
-    assert_eq!(start_above, 1);
+    assert_eq!(lost.clock(0).unwrap().writer(), Writer::new(id(2), 2), "above what node 1 knows");
     all[0].disconnected(id(2));
     all[0].receive(&hello(&lost, 1), Mono(0)).unwrap();
     assert_eq!(hello(&all[0], 2).known.unwrap().durable, Lsn(100), "kept until it is rebuilt");
@@ -440,6 +441,7 @@ fn a_damaged_log_is_rebuilt_whether_or_not_its_id_has_changed() {
             log_id,
             start: 2,
             recovered: Lsn(5),
+            highest: Hlc(0),
             damaged,
         };
         let persisted = Persisted { membership: membership.clone(), watermarks: None };
@@ -586,4 +588,77 @@ fn a_replaced_node_does_not_hold_the_founding_against_one_replaced_twice() {
     world.rebuilt[0] = false;
     world.everybody_meets();
     assert!(!world.rebuilt[0], "the third replacement knows the first node by its founding only");
+}
+
+impl World {
+    /// The start number with which a node stamps.
+    fn stamps_as(&self, at: usize) -> u32 {
+        self.processes[at].as_ref().unwrap().clock(0).unwrap().writer().start()
+    }
+}
+
+#[test]
+fn no_start_number_is_used_twice_however_often_a_node_loses_its_disk() {
+    let mut world = World::new(3);
+    world.everybody_meets();
+    let mut used = 0;
+    for _ in 0..3 {
+        for _ in 0..5 {
+            world.start(1);
+            world.everybody_meets();
+            assert!(world.served[1] && world.stamps_as(1) > used);
+            used = world.stamps_as(1);
+        }
+        world.wipe(1);
+        world.everybody_meets();
+        assert!(world.rebuilt[1] && world.stamps_as(1) > used, "{}", world.stamps_as(1));
+        used = world.stamps_as(1);
+        // The process ends in the middle of its rebuild; the next one has met nobody yet.
+        world.start(1);
+        assert!(world.stamps_as(1) > used, "the start number of the lost log is forgotten");
+        used = world.stamps_as(1);
+        world.everybody_meets();
+        world.processes[1].as_mut().unwrap().rebuilt();
+        world.everybody_meets();
+    }
+}
+
+#[test]
+fn an_older_image_of_a_disk_repeats_no_start_number() {
+    let mut world = World::new(3);
+    world.everybody_meets();
+    let image = world.disks[1].clone();
+    for _ in 0..4 {
+        world.start(1);
+        world.everybody_meets();
+    }
+    let used = world.stamps_as(1);
+    world.disks[1] = image;
+    world.start(1);
+    world.everybody_meets();
+    assert!(world.rebuilt[1] && world.stamps_as(1) > used);
+}
+
+#[test]
+fn when_start_numbers_repeat_nothing_is_stamped_before_the_log_is_past() {
+    let begun = |start| {
+        let me = Identity {
+            cluster: "test".to_owned(),
+            node: id(1),
+            nonce: 1,
+            log_id: 1,
+            start,
+            recovered: Lsn(0),
+            highest: Hlc::from_wall_ms(1_700_000_000_000),
+            damaged: false,
+        };
+        Founding::new(me, layout(1), Persisted::default(), Mono(0)).unwrap()
+    };
+    let last = begun(Writer::STARTS - 1);
+    assert!(last.clock(0).is_some(), "nobody has stamped as this start before");
+    let repeated = begun(Writer::STARTS);
+    assert!(repeated.clock(1_700_000_000_000).is_none());
+    let mut clock = repeated.clock(1_700_000_000_001).unwrap();
+    assert_eq!(clock.writer(), Writer::new(id(1), 0));
+    assert!(clock.tick(0).hlc > Hlc::from_wall_ms(1_700_000_000_001), "the clock was set back");
 }

@@ -34,6 +34,22 @@ pub(super) enum Loss {
     OlderImage,
 }
 
+impl Loss {
+    /// The reason for a rebuild, in words: what node `by` knows of this one, which has recovered
+    /// its log up to `recovered`.
+    pub(super) fn reason(self, by: NodeId, known: &Watermark, recovered: Lsn) -> String {
+        match self {
+            Loss::OtherLog => format!("node {by} knows this node by another log"),
+            Loss::Shorter => format!(
+                "node {by} knows that this node's log was durable up to record {}, but only {} \
+                 were recovered",
+                known.durable.0, recovered.0
+            ),
+            Loss::OlderImage => format!("node {by} has seen a later start of this node's log"),
+        }
+    }
+}
+
 impl Claim<'_> {
     /// What the claimant has lost, judged by what somebody remembers of it. Claimant and rememberer
     /// judge by the same facts, so they agree.

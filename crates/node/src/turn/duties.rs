@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kvorum_core::{Hlc, HybridClock, NodeId, Now, PartitionId, Writer};
+use kvorum_core::{Hlc, NodeId, Now, PartitionId};
 use kvorum_shard::{In, Options, Shard};
 use kvorum_storage::Fatal;
 use tokio::sync::oneshot;
@@ -58,9 +58,9 @@ impl Turn {
         let step = self.parts.founding.borrow_mut().step(&mut self.parts.store, now.mono);
         match step {
             Step::Wait(reason) => self.waiting = reason,
-            Step::Serve => self.serve(now, 0, Hlc::default()),
-            Step::Rebuild { reason, start_above, clock_above } => {
-                self.serve(now, start_above, clock_above);
+            Step::Serve => self.serve(now),
+            Step::Rebuild { reason, clock_above } => {
+                self.serve(now);
                 self.rebuild_all(now, &reason, clock_above);
             }
             // A node that serves already goes on: the others decide whether they talk to it.
@@ -70,18 +70,17 @@ impl Turn {
     }
 
     /// The cluster is known: from now on requests are taken.
-    fn serve(&mut self, now: Now, start_above: u32, clock_above: Hlc) {
+    fn serve(&mut self, now: Now) {
         if self.shard.is_some() {
             return;
         }
         let Some(layout) = self.parts.founding.borrow().layout() else { return };
+        let Some(clock) = self.parts.founding.borrow().clock(now.wall_ms) else {
+            "waiting for the clock to pass what this node stamped before"
+                .clone_into(&mut self.waiting);
+            return;
+        };
         let me = self.parts.links.identity().me;
-        let recovery = self.parts.recovery;
-        // The start number only tells the lives of a node apart that could stamp the same
-        // reading; the next start counts on from the log's own.
-        let start = recovery.start.max(start_above.saturating_add(1));
-        let highest = recovery.highest.max(clock_above);
-        let clock = HybridClock::new(Writer::new(me, start), highest);
         let mut shard = Shard::new(Options::new(me), Arc::clone(&layout), clock);
         shard.step(now, In::Durable(self.durable), &mut self.parts.store, &mut self.outs);
         self.shard = Some(shard);
