@@ -108,9 +108,14 @@ impl Work {
     }
 }
 
+/// A file that nobody counts would take space until the next start, so a failed one is removed.
 fn create_spare(disk: &dyn Disk, name: String, bytes: u64) -> io::Result<String> {
-    disk.create(&name, bytes)?.sync()?;
-    disk.sync_dir()?;
+    let file = disk.create(&name, bytes)?;
+    if let Err(error) = file.sync().and_then(|()| disk.sync_dir()) {
+        // If not even that works the next start finds it.
+        let _ = disk.remove(&name);
+        return Err(error);
+    }
     Ok(name)
 }
 
