@@ -8,14 +8,15 @@ use bytes::Bytes;
 use kvorum_core::{KeyspaceId, Slot};
 
 use super::Store;
-use super::space::{Tier, WANTED};
+use super::space::{LOG_PER_DELETES, Tier};
 use super::work::{Chunk, Extent, Purpose, Task};
 use crate::index::{Address, Entry};
 use crate::log::record::{Kind, RecordRef};
-use crate::log::segment::{self, Segment};
+use crate::log::segment::{self, Segment, SegmentHeader};
 use crate::options::lacks;
 
-/// A segment is not worth copying if less than this share of it would be won, in percent.
+/// A segment is not worth copying if less than one part of it in this many would be won, unless
+/// deletes have no room.
 const LEAST_GAIN: u64 = 10;
 
 /// A segment that is being emptied.
@@ -28,6 +29,20 @@ pub(super) struct Compaction {
     chunk: Option<(Chunk, usize)>,
     /// Keys that still point to the victim after all of it was read: their frames do not verify.
     leftovers: Option<Vec<(KeyspaceId, Slot, Bytes)>>,
+    /// Bytes of records copied so far.
+    copied: usize,
+}
+
+impl Compaction {
+    fn of(victim: u32) -> Compaction {
+        let next = segment::DATA as u32;
+        Compaction { victim, next, chunk: None, leftovers: None, copied: 0 }
+    }
+
+    /// Bytes of copies that take room until the segment is free.
+    pub(super) fn copied(&self) -> u64 {
+        self.copied as u64
+    }
 }
 
 /// Whether more copies fit into this turn.
@@ -45,10 +60,17 @@ impl Store {
         let Some(mut compaction) = self.maintenance.compaction.take() else { return };
         // The turn's own records need room in the frame as well.
         let most = self.options.frame_bytes() / 4;
+        // When nothing gets through, nobody has to wait for the copies; and the fewer frames they
+        // are in, the less of what is won goes into padding.
+        let urgent = !self.has_room(Tier::Tombstone);
+        let owed = if urgent { most } else { owed };
         let mut budget = (self.options.compaction_turn_bytes as usize + owed).min(most);
         while budget > 0 && self.has_room(Tier::Copy) {
             match self.copy_next(&mut compaction) {
-                Some(Progress::Copied(bytes)) => budget = budget.saturating_sub(bytes),
+                Some(Progress::Copied(bytes)) => {
+                    compaction.copied += bytes;
+                    budget = budget.saturating_sub(bytes);
+                }
                 Some(Progress::Skipped) => {}
                 Some(Progress::NoRoom) | None => break,
             }
@@ -221,44 +243,48 @@ impl Store {
         if !mostly_dead && !self.space.full {
             return;
         }
-        let covered = self.maintenance.checkpoints.covered();
-        let worth = |segment: &Segment| {
-            segment.used().saturating_sub(segment.live_bytes) * 100 >= segment.used() * LEAST_GAIN
+        let least = if self.has_room(Tier::Tombstone) { LEAST_GAIN } else { LOG_PER_DELETES };
+        let worth = |segment: &&Segment| {
+            segment.used().saturating_sub(segment.live_bytes) * least >= segment.used()
         };
-        let closed = self.segments.range(..self.tail.segment);
-        let (ready, blocked): (Vec<_>, Vec<_>) = closed
-            .filter(|(_, segment)| worth(segment))
-            .partition(|(_, segment)| segment.last <= covered);
-        let victim = ready.iter().filter(|(_, segment)| segment.live > 0);
-        let victim = victim.min_by_key(|(_, segment)| segment.live_bytes);
-        self.maintenance.compaction = victim.map(|(victim, _)| Compaction {
-            victim: **victim,
-            next: segment::DATA as u32,
-            chunk: None,
-            leftovers: None,
-        });
-        // Without a newer checkpoint nothing can be freed. The next one comes with the log's
-        // growth, unless there is no space to wait for it.
-        if ready.is_empty() && !blocked.is_empty() && self.space.full {
+        let covered = self.maintenance.checkpoints.covered();
+        let closed = self.segments.range(..self.tail.segment).map(|(_, segment)| segment);
+        let (ready, blocked): (Vec<_>, Vec<_>) =
+            closed.filter(worth).partition(|segment| segment.last <= covered);
+        let least_live = |segments: Vec<&Segment>| {
+            let filled = segments.into_iter().map(|it| (it.live_bytes, it.header.number));
+            filled.min()
+        };
+        let victim = least_live(ready.into_iter().filter(|it| it.live > 0).collect());
+        let blocked = least_live(blocked);
+        self.maintenance.compaction = victim.map(|(_, number)| Compaction::of(number));
+        // What no checkpoint covers cannot be freed. The next one comes with the log's growth,
+        // unless there is no space to wait for it and nothing as good to be done meanwhile.
+        let better = blocked.is_some_and(|blocked| victim.is_none_or(|victim| blocked < victim));
+        if better && self.space.full {
             self.maintenance.checkpoints.want();
         }
     }
 
-    /// A segment that nothing needs any more, to be made a spare.
-    pub(super) fn free_task(&mut self) -> Option<Task> {
+    /// The segments that nothing in the index points to and that replay needs no more.
+    pub(super) fn emptied(&self) -> impl Iterator<Item = &Segment> {
         let covered = self.maintenance.checkpoints.covered();
-        let copies_first = !lacks!(self.options, FreeBeforeCopies);
         let below_checkpoint = !lacks!(self.options, FreeAboveCheckpoint);
-        let free = |segment: &Segment| {
-            segment.live == 0
-                && (segment.left_at <= self.tail.durable || !copies_first)
-                && (segment.last <= covered || !below_checkpoint)
-        };
-        let mut closed = self.segments.range(..self.tail.segment);
-        let (number, bytes) =
-            closed.find(|(_, segment)| free(segment)).map(|(n, s)| (*n, s.header.bytes))?;
+        let closed = self.segments.range(..self.tail.segment).map(|(_, segment)| segment);
+        closed.filter(move |segment| {
+            segment.live == 0 && (segment.last <= covered || !below_checkpoint)
+        })
+    }
+
+    /// A segment that nothing needs any more, to be made a spare: it is empty, durably.
+    pub(super) fn free_task(&mut self) -> Option<Task> {
+        let copies_first = !lacks!(self.options, FreeBeforeCopies);
+        let durable = self.tail.durable;
+        let free = self.emptied().find(|segment| segment.left_at <= durable || !copies_first);
+        let SegmentHeader { number, bytes, .. } = free?.header;
         self.segments.remove(&number);
-        let keep = bytes == self.options.segment_bytes && self.space.spares.len() < 2 * WANTED;
+        let keep = bytes == self.options.segment_bytes
+            && self.space.spares.len() < 2 * self.wanted_spares();
         let spare = keep.then(|| self.space.spare_name());
         Some(Task::Free { name: segment::name(number), spare })
     }

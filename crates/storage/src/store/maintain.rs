@@ -10,7 +10,6 @@ use super::Store;
 use super::checkpoint::Checkpoints;
 use super::compaction::Compaction;
 use super::scrub::Scrub;
-use super::space::WANTED;
 use super::work::{Outcome, Purpose, Task, Work, WorkDone};
 use crate::log::record::RecordRef;
 
@@ -74,6 +73,7 @@ impl Store {
         self.maintenance.now = now;
         self.append_rebuilt();
         self.copy();
+        self.count_returning();
         if self.maintenance.busy {
             return None;
         }
@@ -86,12 +86,17 @@ impl Store {
 
     /// What gives space back comes first, then what keeps starts short, then scrub.
     fn next_task(&mut self, now: Mono) -> Option<Task> {
-        if now >= self.maintenance.look_at {
-            let task = self.free_task().or_else(|| self.spare_task(now));
+        let look = now >= self.maintenance.look_at;
+        // While the disk is full, what compaction has won is used in the very next turn.
+        if look || self.space.full {
+            let task = self.free_task();
+            let task = task.or_else(|| if look { self.spare_task(now) } else { None });
             if task.is_some() {
                 return task;
             }
             self.choose_victim();
+        }
+        if look {
             self.maintenance.look_at = now + LOOK;
         }
         self.checkpoint_task(now)
@@ -100,7 +105,7 @@ impl Store {
     }
 
     fn spare_task(&mut self, now: Mono) -> Option<Task> {
-        if self.space.spares.len() >= WANTED {
+        if self.space.spares.len() >= self.wanted_spares() {
             self.space.full = false;
             return None;
         }
@@ -177,12 +182,6 @@ impl Store {
     /// [`Store::damage`] tells. Until then it stands across restarts.
     pub fn rebuilt(&mut self) {
         self.maintenance.rebuilt = self.verdict.is_some();
-    }
-
-    /// Asks for a checkpoint soon, whatever was logged since the last one: the next start is short
-    /// then.
-    pub fn want_checkpoint(&mut self) {
-        self.maintenance.checkpoints.want();
     }
 
     /// Appends the record that voids the verdict, behind a checkpoint that no longer needs what

@@ -1,21 +1,31 @@
 //! Disk space and index memory: which records are still taken when they run out.
 //!
 //! Segments are allocated ahead, so that a frame never meets a full disk. When no more can be
-//! allocated, values are refused first, tombstones later; what remains is for compaction, which
-//! gives space back, and for the next start. Node-local records are never refused.
+//! allocated, what is left is divided up: values are refused first, tombstones when only the room
+//! of compaction and of the next start is left. Node-local records are never refused.
+//!
+//! Deletes must get through, because nothing else gives space back. Each one takes a block of the
+//! log and frees nothing by itself: only compaction does, once enough of some segment is dead. So
+//! the room for deletes grows with the log ([`Store::reserved`]): by the time it is used up, that
+//! share of the log is dead, and there is a segment that is worth compacting.
 
 use kvorum_core::{KeyspaceId, Record, Refused};
 
 use super::Store;
+use super::compaction::Compaction;
 use crate::log::segment::{self, Segment};
 use crate::log::{BLOCK, RECORD_HEADER};
 use crate::options::lacks;
 use crate::store::sync::Birth;
 
-/// Spare segments that only compaction (two) and the next start (one) use.
-const RESERVED: usize = 3;
-/// Spare segments that are kept ready.
-pub(super) const WANTED: usize = RESERVED + 1;
+/// Segments that only the next start uses.
+const FOR_START: u64 = 1;
+/// Segments for what compaction has copied and not freed yet.
+const FOR_COMPACTION: u64 = 2;
+/// Segments for deletes: one fills while the other is compacted ...
+const FOR_DELETES: u64 = 2;
+/// ... or one for this many of the log, if that is more.
+pub(super) const LOG_PER_DELETES: u64 = 32;
 
 /// Spare segments, and whether there may be more.
 #[derive(Debug, Default)]
@@ -32,6 +42,8 @@ pub(super) struct Space {
     pub(super) in_birth: u64,
     /// Files that background work is making or freeing.
     pub(super) in_work: u64,
+    /// Bytes that compaction has won and that are not free yet.
+    pub(super) returning: u64,
 }
 
 impl Space {
@@ -56,17 +68,6 @@ pub(super) enum Tier {
     Value,
     Tombstone,
     Copy,
-}
-
-impl Tier {
-    /// How many quarters of a segment must be left.
-    const fn quarters(self) -> u64 {
-        match self {
-            Tier::Value => 4 * RESERVED as u64,
-            Tier::Tombstone => 10,
-            Tier::Copy => 5,
-        }
-    }
 }
 
 impl Store {
@@ -105,13 +106,49 @@ impl Store {
         if !self.space.full || lacks!(self.options, IgnoreSpace) {
             return true;
         }
-        self.room() >= u64::from(self.options.segment_bytes) / 4 * tier.quarters()
+        let segment = self.usable_bytes();
+        match tier {
+            Tier::Value => self.room() >= self.reserved() * segment,
+            // What compaction has taken for its copies and gives back soon takes nothing away
+            // from deletes.
+            Tier::Tombstone => {
+                let returning = self.space.returning.min(FOR_COMPACTION * segment);
+                self.room() + returning >= (FOR_START + FOR_COMPACTION) * segment
+            }
+            Tier::Copy => self.room() >= FOR_START * segment + segment / 4,
+        }
+    }
+
+    /// How many spare segments values leave alone.
+    fn reserved(&self) -> u64 {
+        let log = self.segments.len() as u64;
+        FOR_START + FOR_COMPACTION + FOR_DELETES.max(log / LOG_PER_DELETES)
+    }
+
+    /// How many spare segments are kept ready.
+    pub(super) fn wanted_spares(&self) -> usize {
+        usize::try_from(self.reserved() + 1).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of a segment that frames can lie in.
+    fn usable_bytes(&self) -> u64 {
+        self.segment_bytes() - 2 * BLOCK as u64
+    }
+
+    /// Looks again at what compaction has won: the segments it has emptied, and what it has copied
+    /// out of the one it is at.
+    pub(super) fn count_returning(&mut self) {
+        if self.space.full {
+            let emptied = self.emptied().count() as u64 + self.space.in_work;
+            let copied = self.maintenance.compaction.as_ref().map_or(0, Compaction::copied);
+            self.space.returning = emptied * self.usable_bytes() + copied;
+        }
     }
 
     /// Bytes that can be written without allocating anything.
     fn room(&self) -> u64 {
         let spares = self.space.spares.len() as u64;
-        let spare_bytes = u64::from(self.options.segment_bytes).saturating_sub(2 * BLOCK as u64);
+        let spare_bytes = self.usable_bytes();
         let left = |segment: Option<&Segment>, used: usize| {
             segment.map_or(0, |segment| segment.header.data_end().saturating_sub(used) as u64)
         };
@@ -133,7 +170,7 @@ impl Store {
     /// a new file as long as the disk has room.
     pub(super) fn birth(&mut self, number: u32) -> Option<Birth> {
         let header = self.segments.get(&number)?.header;
-        let plenty = self.space.spares.len() > RESERVED;
+        let plenty = self.space.spares.len() as u64 > self.reserved();
         if !plenty && !self.may_allocate(self.segment_bytes()) {
             // From here on the reserve is used. The background would notice too, but perhaps only
             // when it is used up and even deletes have no room.

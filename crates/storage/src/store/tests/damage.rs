@@ -14,7 +14,7 @@ pub(super) fn flipped_bit(options: &Options, number: u64) -> Checked<Tolerated> 
         world.step()?;
     }
     if number.is_multiple_of(2) {
-        world.store().want_checkpoint();
+        world.store().maintenance.checkpoints.want();
     }
     world.settle()?;
     world.drop_process();

@@ -4,7 +4,7 @@ use kvorum_core::{KeyspaceId, Mono, Refused, Store as _};
 
 use super::rig::{open, put, record, small};
 use super::world::{Checked, check};
-use crate::{Options, SimDisk, Store};
+use crate::{Disk as _, Options, SimDisk, Store, Work};
 
 const VALUE: &[u8] = &[5; 4000];
 
@@ -168,4 +168,140 @@ fn a_disk_without_room_for_one_segment_is_a_clear_error() {
     let opened = Store::open(std::sync::Arc::new(disk), small(), super::rig::seed(1)).map(|_| ());
     let text = opened.unwrap_err().to_string();
     assert!(text.contains("65536 bytes"), "{text}");
+}
+
+#[test]
+fn a_spare_whose_sync_fails_is_not_left_behind() {
+    // The file, then its name.
+    for sync in [2, 3] {
+        let disk = SimDisk::new();
+        let (mut store, _) = open(&disk, &small(), 1);
+        let before = disk.list().unwrap();
+        let work = store.maintain(Mono(0)).unwrap();
+        disk.fail_at(disk.calls() + sync, std::io::ErrorKind::Other);
+        let done = work.run();
+        store.work_done(done);
+        assert_eq!(disk.list().unwrap(), before);
+        let stats = store.stats();
+        assert_eq!((stats.failures, stats.spares), (1, 0));
+    }
+}
+
+/// A store whose background work takes its time: every piece of it as long as `slow` turns.
+struct Slow {
+    store: Store,
+    slow: u64,
+    work: Option<(Work, u64)>,
+    turns: u64,
+    version: u64,
+}
+
+impl Slow {
+    fn new(options: &Options, slow: u64) -> Slow {
+        let (store, _) = open(&SimDisk::new(), options, 1);
+        Slow { store, slow, work: None, turns: 0, version: 0 }
+    }
+
+    fn put(&mut self, key: u64, value: Option<&[u8]>) -> bool {
+        self.version += 1;
+        put(&mut self.store, &key.to_le_bytes(), self.version, value).is_ok()
+    }
+
+    fn turn(&mut self) {
+        self.turns += 1;
+        if let Some((work, _)) = self.work.take_if(|(_, until)| *until <= self.turns) {
+            let done = work.run();
+            self.store.work_done(done);
+        }
+        // A turn of half a millisecond.
+        if let Some(work) = self.store.maintain(Mono(self.turns * 500)) {
+            self.work = Some((work, self.turns + self.slow));
+        }
+        if let Some(job) = self.store.seal() {
+            self.store.complete(job.run()).unwrap();
+        }
+    }
+
+    /// Puts new keys, so many in a turn, until one is refused; returns how many were taken.
+    fn fill(&mut self, value: &[u8], in_a_turn: u64) -> u64 {
+        for key in 0.. {
+            if !self.put(key, Some(value)) {
+                return key;
+            }
+            if key % in_a_turn == 0 {
+                self.turn();
+            }
+        }
+        0
+    }
+
+    /// Deletes keys far from each other, one in a turn; returns how often a delete was refused at
+    /// first, and the longest that one was refused, in turns.
+    fn delete(&mut self, keys: u64, stride: u64, most: u64) -> (u64, u64) {
+        let (mut refused, mut longest) = (0, 0);
+        for n in 0..most.min(keys) {
+            let begun = self.turns;
+            while !self.put(n * stride % keys, None) {
+                self.turn();
+                assert!(self.turns - begun < 5000, "{:?}", self.store.stats());
+            }
+            refused += u64::from(self.turns > begun);
+            longest = longest.max(self.turns - begun);
+            self.turn();
+        }
+        (refused, longest)
+    }
+}
+
+/// Fills a disk with live data and deletes it, one key in a turn.
+pub(super) fn deletes_go_on(options: &Options) -> Checked {
+    // Values as short as a tombstone, shorter than a block, longer than one; alone in their frames
+    // or with others; deleted in their order or scattered.
+    for (len, in_a_turn) in [(0, 16), (100, 16), (100, 1), (8000, 1)] {
+        for stride in [1, 7919] {
+            // A piece of background work takes a few syncs, a turn takes one.
+            let mut slow = Slow::new(options, 4);
+            let keys = slow.fill(&vec![5; len], in_a_turn);
+            let (refused, longest) = slow.delete(keys, stride, 1000);
+            check!(
+                refused == 0,
+                "{refused} deletes of {keys} keys refused, one for {longest} turns \
+                 ({len} bytes, {in_a_turn} in a turn, stride {stride})"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn deletes_are_taken_on_a_disk_full_of_live_data() {
+    let bytes = 256 << 10;
+    let options = Options { segment_bytes: bytes, max_disk_bytes: 32 << 18, ..small() };
+    deletes_go_on(&options).unwrap();
+}
+
+#[test]
+fn the_smallest_disk_takes_values_and_deletes_again_and_again() {
+    let options = Options { max_disk_bytes: 8 * (64 << 10), ..small() };
+    let mut slow = Slow::new(&options, 2);
+    for _ in 0..3 {
+        let keys = slow.fill(VALUE, 1);
+        assert!(keys > 5, "{keys}");
+        slow.delete(keys, 1, keys);
+        for _ in 0..400 {
+            slow.turn();
+        }
+    }
+}
+
+#[test]
+fn deletes_make_room_however_scattered_and_however_slow_the_background() {
+    let options = Options { max_disk_bytes: 96 * (64 << 10), ..small() };
+    for (len, in_a_turn) in [(0, 8), (100, 8), (8000, 1)] {
+        let mut slow = Slow::new(&options, 100);
+        let keys = slow.fill(&vec![5; len], in_a_turn);
+        let (refused, longest) = slow.delete(keys, 7919, 1500);
+        // Some dozens of pieces: a checkpoint, and a segment or two compacted.
+        assert!(refused > 0 && longest < 3000, "{refused} of {keys}, one for {longest} turns");
+    }
 }
