@@ -149,12 +149,18 @@ pub enum Mutation {
     RevealPending,
     /// Records are taken however little space is left.
     IgnoreSpace,
+    /// A new checkpoint is read back from the cache, not from the device.
+    ReadBackCache,
+    /// A checkpoint that scrub finds damaged is left as it is.
+    KeepBadCheckpoint,
+    /// The verdict is voided while the log that a start replays is still damaged.
+    VoidVerdictEarly,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 17] = [
+    pub const ALL: [Mutation; 20] = [
         Mutation::SkipSync,
         Mutation::SkipDirectorySync,
         Mutation::ConstantEpoch,
@@ -172,5 +178,8 @@ impl Mutation {
         Mutation::DropCorrupt,
         Mutation::RevealPending,
         Mutation::IgnoreSpace,
+        Mutation::ReadBackCache,
+        Mutation::KeepBadCheckpoint,
+        Mutation::VoidVerdictEarly,
     ];
 }

@@ -81,6 +81,12 @@ impl SimDisk {
         self.state().fail_at = Some((call, kind));
     }
 
+    /// Of what the mutating call with this number writes, one bit reaches the device wrong. Readers
+    /// do not notice as long as the cache is neither dropped nor lost.
+    pub fn garble_at(&self, call: u64) {
+        self.state().garble_at = Some(call);
+    }
+
     /// Every read from now on fails with this kind of error, or none does.
     pub fn fail_reads(&self, kind: Option<io::ErrorKind>) {
         self.state().fail_reads = kind;
@@ -230,7 +236,9 @@ impl DiskFile for SimFile {
         self.disk.state().sync(self.id, self.life)
     }
 
-    fn drop_cache(&self) {}
+    fn drop_cache(&self) {
+        self.disk.state().drop_cache(self.id);
+    }
 }
 
 #[cfg(test)]

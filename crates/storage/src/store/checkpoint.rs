@@ -8,7 +8,7 @@ use kvorum_core::{KeyspaceId, Lsn, Mono, Slot};
 
 use super::Store;
 use super::maintain::RETRY;
-use super::work::Task;
+use super::work::{CheckpointEnd, Task};
 use crate::checkpoint::{BLOCK_TARGET, Base, BlockWriter, Footer, SegmentEnd, Unit, file_header};
 use crate::options::lacks;
 
@@ -177,7 +177,14 @@ impl Store {
         run.offset += bytes.len() as u64;
         let removed_already = lacks!(self.options, DropCheckpointFirst);
         let old = self.maintenance.checkpoints.newest().filter(|_| !removed_already);
-        Some(Task::CheckpointEnd { bytes, offset, number: run.number, old })
+        let keep_cache = lacks!(self.options, ReadBackCache);
+        Some(Task::CheckpointEnd(CheckpointEnd {
+            bytes,
+            offset,
+            number: run.number,
+            old,
+            keep_cache,
+        }))
     }
 }
 

@@ -12,6 +12,7 @@ use super::compaction::Compaction;
 use super::scrub::Scrub;
 use super::work::{Outcome, Purpose, Task, Work, WorkDone};
 use crate::log::record::RecordRef;
+use crate::options::lacks;
 
 /// After a failure, how long to wait before another attempt; and the pause between two spares.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -156,7 +157,7 @@ impl Store {
             }
             Outcome::CheckpointRead(verified) => {
                 let failed = !verified.unwrap_or(false);
-                if failed {
+                if failed && !lacks!(self.options, KeepBadCheckpoint) {
                     self.maintenance.checkpoints.want();
                 }
                 failed
@@ -190,7 +191,8 @@ impl Store {
         if !self.maintenance.rebuilt {
             return;
         }
-        if self.maintenance.checkpoints.covered() < self.maintenance.opened_at {
+        let needed = self.maintenance.checkpoints.covered() < self.maintenance.opened_at;
+        if needed && !lacks!(self.options, VoidVerdictEarly) {
             self.maintenance.checkpoints.want();
         } else if self.append(&RecordRef::rebuilt(self.start)).is_ok() {
             self.maintenance.rebuilt = false;

@@ -7,3 +7,4 @@ mod mutations;
 mod rig;
 mod space;
 mod world;
+mod write_once;

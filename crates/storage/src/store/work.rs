@@ -35,11 +35,22 @@ pub(super) enum Task {
     /// Write a part of a checkpoint, the first one into a new file.
     CheckpointPart { bytes: Vec<u8>, offset: u64, remove_first: Option<u64> },
     /// Write the last part of a checkpoint, make it valid, and delete the one before.
-    CheckpointEnd { bytes: Vec<u8>, offset: u64, number: u64, old: Option<u64> },
+    CheckpointEnd(CheckpointEnd),
     /// Verify a checkpoint.
     CheckpointRead { number: u64 },
     /// Read frames.
     Read(Purpose, Extent),
+}
+
+/// The last part of a checkpoint.
+pub(super) struct CheckpointEnd {
+    pub(super) bytes: Vec<u8>,
+    pub(super) offset: u64,
+    pub(super) number: u64,
+    /// The checkpoint before.
+    pub(super) old: Option<u64>,
+    /// Leaves out that it is read back from the device.
+    pub(super) keep_cache: bool,
 }
 
 /// What was done.
@@ -94,9 +105,7 @@ impl Work {
             Task::CheckpointPart { bytes, offset, remove_first } => {
                 Outcome::CheckpointPart(write_part(disk, &bytes, offset, remove_first))
             }
-            Task::CheckpointEnd { bytes, offset, number, old } => {
-                Outcome::CheckpointEnd(write_end(disk, &bytes, offset, number, old))
-            }
+            Task::CheckpointEnd(end) => Outcome::CheckpointEnd(end.write(disk)),
             Task::CheckpointRead { number } => Outcome::CheckpointRead(
                 disk.open(&checkpoint_name(number))
                     .and_then(|file| checkpoint::verify(&*file, number)),
@@ -140,31 +149,46 @@ fn write_part(
         disk.sync_dir()?;
     }
     let file = if offset == 0 { disk.create(UNFINISHED, 0)? } else { disk.open(UNFINISHED)? };
-    file.write_at(bytes, offset)
+    let written = file.write_at(bytes, offset);
+    if written.is_err() {
+        // The next attempt begins anew, and until then the log may need the space.
+        let _ = disk.remove(UNFINISHED);
+    }
+    written
 }
 
-/// A checkpoint is valid when it has its name; it gets it when it was read back from the device.
-fn write_end(
-    disk: &dyn Disk,
-    bytes: &[u8],
-    offset: u64,
-    number: u64,
-    old: Option<u64>,
-) -> io::Result<()> {
-    let file = disk.open(UNFINISHED)?;
-    file.write_at(bytes, offset)?;
-    file.sync()?;
-    file.drop_cache();
-    if !checkpoint::verify(&*file, number)? {
-        return Err(io::ErrorKind::InvalidData.into());
+impl CheckpointEnd {
+    fn write(self, disk: &dyn Disk) -> io::Result<()> {
+        let number = self.number;
+        let valid = self.make_valid(disk);
+        if valid.is_err() {
+            // Under either name it takes space that the next attempt, or the log, may need.
+            let _ = disk.remove(UNFINISHED).or_else(|_| disk.remove(&checkpoint_name(number)));
+        }
+        valid
     }
-    disk.rename(UNFINISHED, &checkpoint_name(number))?;
-    disk.sync_dir()?;
-    // The new one is valid whatever becomes of the old one, which the next start deletes anyway.
-    if let Some(old) = old {
-        let _ = disk.remove(&checkpoint_name(old)).and_then(|()| disk.sync_dir());
+
+    /// A checkpoint is valid when it has its name; it gets it when it was read back from the
+    /// device.
+    fn make_valid(self, disk: &dyn Disk) -> io::Result<()> {
+        let file = disk.open(UNFINISHED)?;
+        file.write_at(&self.bytes, self.offset)?;
+        file.sync()?;
+        if !self.keep_cache {
+            file.drop_cache();
+        }
+        if !checkpoint::verify(&*file, self.number)? {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        disk.rename(UNFINISHED, &checkpoint_name(self.number))?;
+        disk.sync_dir()?;
+        // The new one is valid whatever becomes of the old one, which the next start deletes
+        // anyway.
+        if let Some(old) = self.old {
+            let _ = disk.remove(&checkpoint_name(old)).and_then(|()| disk.sync_dir());
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 impl Extent {

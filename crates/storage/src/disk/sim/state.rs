@@ -1,6 +1,6 @@
 //! What the simulated device holds, what only its cache holds, and what a power cut makes of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 
@@ -27,6 +27,7 @@ pub(super) struct State {
     pub(super) cut_at: Option<u64>,
     pub(super) off: bool,
     pub(super) fail_at: Option<(u64, io::ErrorKind)>,
+    pub(super) garble_at: Option<u64>,
     pub(super) fail_reads: Option<io::ErrorKind>,
     pub(super) capacity: Option<u64>,
 }
@@ -43,6 +44,8 @@ struct Content {
     /// What the device holds of the sectors whose sync has failed: readers see the new bytes, no
     /// later sync brings them to the device, and a power cut always loses them.
     failed: BTreeMap<usize, [u8; SECTOR]>,
+    /// Bytes of which the device holds, or will hold, one bit wrong.
+    garbled: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +97,7 @@ impl State {
         self.off = false;
         self.cut_at = None;
         self.fail_at = None;
+        self.garble_at = None;
         self.fail_reads = None;
         self.end_process();
     }
@@ -218,10 +222,18 @@ impl State {
         let range = start..start.saturating_add(new.len());
         let len = self.files.get(&id).map_or(0, |content| content.bytes.len());
         self.reserve(range.end.saturating_sub(len) as u64)?;
+        let garble = self.garble_at.take_if(|at| *at == self.calls).is_some();
         if let Some(content) = self.files.get_mut(&id) {
-            content.write(range, new);
+            content.write(range.clone(), new);
+            content.garbled.extend(range.take(usize::from(garble)));
         }
         self.powered()
+    }
+
+    pub(super) fn drop_cache(&mut self, id: u64) {
+        if let Some(content) = self.files.get_mut(&id) {
+            content.drop_cache();
+        }
     }
 
     pub(super) fn sync(&mut self, id: u64, life: u64) -> io::Result<()> {
@@ -247,6 +259,16 @@ impl State {
 }
 
 impl Content {
+    /// Readers see from now on what the device holds of all that was synced.
+    fn drop_cache(&mut self) {
+        let synced = |at: &usize| !self.dirty.contains_key(&(at / SECTOR));
+        for at in std::mem::take(&mut self.garbled).into_iter().filter(synced) {
+            if let Some(byte) = self.bytes.get_mut(at) {
+                *byte ^= 1;
+            }
+        }
+    }
+
     fn write(&mut self, range: Range<usize>, new: &[u8]) {
         if self.bytes.len() < range.end {
             self.bytes.resize(range.end, 0);
@@ -257,12 +279,14 @@ impl Content {
             let on_device = || on_device.unwrap_or_else(|| copy_of(bytes, sector));
             self.dirty.entry(sector).or_insert_with(on_device);
         }
+        self.garbled.retain(|at| !range.contains(at));
         if let Some(to) = self.bytes.get_mut(range) {
             to.copy_from_slice(new);
         }
     }
 
     fn power_cycle(&mut self, chance: &mut Chance) {
+        self.drop_cache();
         let kept = self.durable_len.max(chance.below(self.bytes.len()));
         for (sector, old) in std::mem::take(&mut self.failed) {
             restore(&mut self.bytes, sector, &old);

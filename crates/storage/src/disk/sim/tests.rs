@@ -114,6 +114,24 @@ fn space_is_limited_and_comes_back() {
 }
 
 #[test]
+fn a_garbled_write_shows_when_the_cache_is_gone_and_not_before() {
+    for lose in [true, false] {
+        let disk = SimDisk::new();
+        let file = durable_file(&disk, "a");
+        disk.garble_at(disk.calls() + 1);
+        file.write_at(&[8; 3], 0).unwrap();
+        file.sync().unwrap();
+        assert_eq!(read(&disk, "a", 3), [8, 8, 8]);
+        if lose {
+            disk.power_cycle(Survival::Nothing);
+        } else {
+            file.drop_cache();
+        }
+        assert_eq!(read(&disk, "a", 3), [9, 8, 8]);
+    }
+}
+
+#[test]
 fn an_old_image_can_be_restored() {
     let disk = SimDisk::new();
     let file = durable_file(&disk, "a");

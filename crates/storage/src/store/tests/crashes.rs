@@ -1,11 +1,17 @@
 //! Whatever happens to the power and to the process, the store is exactly some prefix of what was
 //! put, and that prefix holds everything that was ever said or shown to be durable.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 
-use super::rig::{seeds, small};
+use kvorum_core::Mono;
+
+use super::rig::{LIVES, open, put, seeds, small, sync};
 use super::world::{Checked, World, check};
-use crate::Options;
+use crate::{Options, SimDisk};
+
+/// All background work that writes.
+const WRITING: [&str; 4] = ["checkpoint end", "checkpoint part", "free", "spare"];
 
 /// A long life with kills and power cuts at random calls, some of them inside recovery.
 pub(super) fn eventful_life(options: &Options, number: u64, steps: u64) -> Checked<World> {
@@ -37,9 +43,14 @@ pub(super) fn eventful_life(options: &Options, number: u64, steps: u64) -> Check
 }
 
 /// The same short life over and over, with the power cut at each call in turn, and once more at a
-/// call of the recovery that follows.
-pub(super) fn every_call(options: &Options, number: u64, steps: u64) -> Checked<u64> {
+/// call of the recovery that follows. Says where the power went.
+pub(super) fn every_call(
+    options: &Options,
+    number: u64,
+    steps: u64,
+) -> Checked<BTreeSet<&'static str>> {
     let (mut cuts, mut cuts_inside) = (0, 0);
+    let mut cut_in = BTreeSet::new();
     for call in 1.. {
         let mut world = World::new(options.clone(), number)?;
         world.disk.cut_power_at(world.disk.calls() + call);
@@ -59,15 +70,51 @@ pub(super) fn every_call(options: &Options, number: u64, steps: u64) -> Checked<
             world.kill()?;
             cuts_inside += u64::from(world.opens > before + 1);
         }
+        cut_in.extend(world.cut_in);
     }
+    check!(cuts > 50, "{cuts} cuts");
     check!(cuts_inside > cuts, "{cuts_inside} cuts inside recovery, {cuts} before");
-    Ok(cuts)
+    Ok(cut_in)
+}
+
+/// The same short life over and over, in which each call in turn fails once, and another one in
+/// the recovery that follows. Says which background work has failed.
+fn every_failure(
+    options: &Options,
+    number: u64,
+    steps: u64,
+    kind: ErrorKind,
+) -> Checked<BTreeSet<&'static str>> {
+    let mut failed_in = BTreeSet::new();
+    for call in 1.. {
+        let mut world = World::new(options.clone(), number)?;
+        world.faulty = true;
+        let failing = world.disk.calls() + call;
+        world.disk.fail_at(failing, kind);
+        for _ in 0..steps {
+            world.step()?;
+        }
+        if world.disk.calls() < failing {
+            check!(call > 50, "{call} calls");
+            break;
+        }
+        world.compare(false)?;
+        for again in 1..4 {
+            world.disk.fail_at(world.disk.calls() + again * 2 + call % 2, kind);
+            world.kill()?;
+        }
+        world.disk.power_cycle(crate::Survival::Everything);
+        world.drop_process();
+        world.reopen()?;
+        failed_in.extend(world.failed_in);
+    }
+    Ok(failed_in)
 }
 
 #[test]
 fn nothing_durable_is_lost_in_eventful_lives() {
     let (mut crashes, mut checkpoints) = (0, 0);
-    for number in seeds(60) {
+    for number in seeds(LIVES) {
         match eventful_life(&small(), number, 800) {
             Ok(mut world) => {
                 crashes += world.crashes;
@@ -81,12 +128,45 @@ fn nothing_durable_is_lost_in_eventful_lives() {
 
 #[test]
 fn the_power_may_go_at_every_call() {
-    let mut cuts = 0;
+    let mut cut_in = BTreeSet::new();
     for number in seeds(4) {
         match every_call(&small(), number, 350) {
-            Ok(count) => cuts += count,
+            Ok(inside) => cut_in.extend(inside),
             Err(violation) => panic!("seed {number}: {violation}"),
         }
     }
-    assert!(cuts > 200, "{cuts} cuts");
+    assert_eq!(cut_in, WRITING.into());
+}
+
+#[test]
+fn every_call_may_fail() {
+    let mut failed_in = BTreeSet::new();
+    for number in seeds(2) {
+        for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
+            match every_failure(&small(), number, 350, kind) {
+                Ok(inside) => failed_in.extend(inside),
+                Err(violation) => panic!("seed {number}, {kind}: {violation}"),
+            }
+        }
+    }
+    assert_eq!(failed_in, WRITING.into());
+}
+
+#[test]
+fn a_checkpoint_ends_while_the_load_goes_on() {
+    let (mut store, _) = open(&SimDisk::new(), &small(), 1);
+    let mut ended = 0;
+    for n in 1..2000u64 {
+        put(&mut store, &(n % 100).to_le_bytes(), n, Some(&[1; 1000])).unwrap();
+        // Every turn adds to the log, and a piece of background work takes one.
+        let before = store.stats().checkpoint;
+        if let Some(work) = store.maintain(Mono(n * 1000)) {
+            let done = work.run();
+            store.work_done(done);
+        }
+        sync(&mut store);
+        ended += u64::from(store.stats().checkpoint > before);
+        assert!(store.stats().replay_bytes < 1 << 20, "turn {n}");
+    }
+    assert!(ended > 20, "{ended} checkpoints");
 }

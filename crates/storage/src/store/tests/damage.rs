@@ -4,6 +4,7 @@ use kvorum_core::{KeyspaceId, Lsn, Mono, Slot, Store as _};
 
 use super::rig::{KEYSPACE, get, header, open, put, record, seeds, small, sync};
 use super::world::{Checked, Tolerated, World, check};
+use crate::store::work::Task;
 use crate::{Cause, Disk as _, Options, SimDisk, Store, Survival};
 
 /// One bit of one file flips while the store is closed; then the store opens, works in the
@@ -79,15 +80,34 @@ fn damaged_middle(options: &Options) -> SimDisk {
     disk
 }
 
+/// A store of several segments without a checkpoint, a frame of the first one damaged: every start
+/// has to replay it.
+fn damaged_beginning(options: &Options) -> SimDisk {
+    let disk = SimDisk::new();
+    let (mut store, _) = open(&disk, options, 1);
+    for n in 1..40 {
+        put(&mut store, &[n as u8], n, Some(&[1; 4000])).unwrap();
+        sync(&mut store);
+    }
+    assert!(store.stats().segments > 2 && store.stats().checkpoint == Lsn(0));
+    drop(store);
+    disk.flip("0000000001.log", 4 * 4096 + 60, 1);
+    disk
+}
+
 /// The verdict on damage, through power cuts, until the caller has rebuilt.
 pub(super) fn verdict_stands(options: &Options) -> Checked {
-    let disk = damaged_middle(options);
-    let (mut store, first) = open(&disk, options, 2);
+    verdict_stands_on(&damaged_middle(options), options)?;
+    verdict_stands_on(&damaged_beginning(options), options)
+}
+
+fn verdict_stands_on(disk: &SimDisk, options: &Options) -> Checked {
+    let (mut store, first) = open(disk, options, 2);
     check!(first.damage.is_some(), "a hole of durable frames is no tail");
     check!(header(&store, &[3]).is_some(), "what lies behind the hole is replayed");
     for n in 3..8 {
         disk.power_cycle(Survival::Random(n));
-        let (next, again) = open(&disk, options, n);
+        let (next, again) = open(disk, options, n);
         check!(again.damage == first.damage, "{:?}, not {:?}", again.damage, first.damage);
         check!(again.log_id == first.log_id, "the same damage makes one new log");
         store = next;
@@ -99,10 +119,13 @@ pub(super) fn verdict_stands(options: &Options) -> Checked {
             store.work_done(done);
         }
         sync(&mut store);
+        if store.damage().is_none() {
+            break;
+        }
     }
     check!(store.damage().is_none(), "the verdict does not end");
     disk.power_cycle(Survival::Nothing);
-    let (_store, last) = open(&disk, options, 9);
+    let (_store, last) = open(disk, options, 9);
     check!(last.damage.is_none(), "{:?} after the rebuild", last.damage);
     Ok(())
 }
@@ -244,6 +267,74 @@ pub(super) fn moved_never_creates(options: &Options) -> Checked {
     check!(recovery.damage.is_some(), "the checkpoint is lost");
     check!(header(&store, b"old").is_none(), "a copy has brought its key back");
     Ok(())
+}
+
+/// A device stores a part of a new checkpoint wrong. That must show before the old one is gone.
+pub(super) fn checkpoint_is_read_back(options: &Options) -> Checked {
+    let disk = SimDisk::new();
+    let (mut store, _) = open(&disk, options, 1);
+    compacted(&mut store, 20);
+    store.maintenance.checkpoints.want();
+    let mut garbled = false;
+    for _ in 0..100 {
+        let Some(work) = store.maintain(Mono(1 << 40)) else { break };
+        let ends = matches!(work.task, Task::CheckpointEnd(_));
+        if ends {
+            disk.garble_at(disk.calls() + 1);
+        }
+        let done = work.run();
+        store.work_done(done);
+        sync(&mut store);
+        if ends {
+            garbled = true;
+            break;
+        }
+    }
+    check!(garbled, "no checkpoint was written");
+    drop(store);
+    disk.power_cycle(Survival::Everything);
+    let (store, recovery) = open(&disk, options, 2);
+    check!(recovery.damage.is_none(), "{:?}", recovery.damage);
+    check!(header(&store, b"old").is_some(), "a key is lost");
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_that_the_device_stored_wrong_replaces_none() {
+    checkpoint_is_read_back(&small()).unwrap();
+}
+
+/// The newest checkpoint goes bad on the disk while the store runs.
+pub(super) fn bad_checkpoint_is_replaced(options: &Options) -> Checked {
+    let disk = SimDisk::new();
+    let (mut store, _) = open(&disk, options, 1);
+    compacted(&mut store, 20);
+    // Until a round of scrub is over and nothing is left to be done; then through the next one.
+    let mut rest = |from: u64| {
+        for n in 0..200u64 {
+            if let Some(work) = store.maintain(Mono(from + (n << 20))) {
+                let done = work.run();
+                store.work_done(done);
+            }
+            sync(&mut store);
+        }
+    };
+    rest(1 << 40);
+    let newest = |names: Vec<String>| names.into_iter().rfind(|it| it.starts_with("checkpoint-"));
+    let bad = newest(disk.list().unwrap()).ok_or("there is no checkpoint")?;
+    disk.flip(&bad, 60, 1);
+    rest(1 << 41);
+    check!(newest(disk.list().unwrap()) > Some(bad), "the bad checkpoint is still there");
+    drop(store);
+    let (store, recovery) = open(&disk, options, 2);
+    check!(recovery.damage.is_none(), "{:?}", recovery.damage);
+    check!(header(&store, b"old").is_some(), "a key is lost");
+    Ok(())
+}
+
+#[test]
+fn a_checkpoint_that_goes_bad_is_replaced_by_scrub() {
+    bad_checkpoint_is_replaced(&small()).unwrap();
 }
 
 #[test]

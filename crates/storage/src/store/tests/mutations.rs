@@ -1,7 +1,10 @@
 //! Each rule, left out, is noticed: otherwise the tests would not test it.
 
 use super::crashes::{eventful_life, every_call};
-use super::damage::{flipped_bit, moved_never_creates, verdict_stands};
+use super::damage::{
+    bad_checkpoint_is_replaced, checkpoint_is_read_back, flipped_bit, moved_never_creates,
+    verdict_stands,
+};
 use super::rig::small;
 use super::space::fills_and_empties;
 use crate::{Mutation, Options};
@@ -62,6 +65,23 @@ fn holes_taken_for_tails_are_noticed() {
 #[test]
 fn a_forgotten_verdict_is_noticed() {
     assert!(verdict_stands(&without(Mutation::ForgetVerdict)).is_err());
+}
+
+#[test]
+fn a_verdict_voided_early_is_noticed() {
+    // Scrub would find the damage too, and ask for the checkpoint that is missed here.
+    let options = Options { scrub_bytes_per_second: 0, ..without(Mutation::VoidVerdictEarly) };
+    assert!(verdict_stands(&options).is_err());
+}
+
+#[test]
+fn a_checkpoint_read_back_from_the_cache_is_noticed() {
+    assert!(checkpoint_is_read_back(&without(Mutation::ReadBackCache)).is_err());
+}
+
+#[test]
+fn a_bad_checkpoint_left_as_it_is_is_noticed() {
+    assert!(bad_checkpoint_is_replaced(&without(Mutation::KeepBadCheckpoint)).is_err());
 }
 
 #[test]

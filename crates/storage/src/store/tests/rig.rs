@@ -17,11 +17,14 @@ pub(super) fn seed(n: u64) -> Seed {
     Seed { bytes }
 }
 
-/// The seeds to try: the first `few`, or as many as the environment asks for, as in
+/// How many eventful lives are tried unless the environment asks for more, as in
 /// `STORAGE_SEEDS=5000 cargo test -p kvorum-storage`.
+pub(super) const LIVES: u64 = 60;
+
+/// The seeds to try: the first `few`, and more in proportion if more lives are asked for.
 pub(super) fn seeds(few: u64) -> std::ops::Range<u64> {
     let asked = std::env::var("STORAGE_SEEDS").ok().and_then(|text| text.parse().ok());
-    0..asked.unwrap_or(few)
+    0..(few * asked.unwrap_or(LIVES)).div_ceil(LIVES)
 }
 
 pub(super) fn small() -> Options {

@@ -1,7 +1,7 @@
 //! A store driven at random over a disk that fails, beside a model of what it must remember.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,8 @@ use kvorum_core::{
 };
 
 use super::rig::{KEYSPACE, seed};
+use super::write_once::{WriteOnce, Written};
+use crate::store::work::Task;
 use crate::{OpenError, Options, Recovery, SimDisk, Store, Survival, SyncJob, Work};
 
 /// What a run found wrong; the text names it.
@@ -49,6 +51,8 @@ impl Rng {
 pub(super) struct World {
     pub(super) disk: SimDisk,
     pub(super) options: Options,
+    /// What processes have written to the disk.
+    written: Arc<Mutex<Written>>,
     store: Option<Store>,
     job: Option<SyncJob>,
     work: Option<Work>,
@@ -70,6 +74,9 @@ pub(super) struct World {
     /// How much happened, to see that a test tests something.
     pub(super) crashes: u64,
     pub(super) refused: u64,
+    /// The kinds of background work in which the power went, and that failed.
+    pub(super) cut_in: BTreeSet<&'static str>,
+    pub(super) failed_in: BTreeSet<&'static str>,
 }
 
 impl World {
@@ -81,6 +88,7 @@ impl World {
         let mut world = World {
             disk,
             options,
+            written: Arc::default(),
             store: None,
             job: None,
             work: None,
@@ -97,6 +105,8 @@ impl World {
             recovery: None,
             crashes: 0,
             refused: 0,
+            cut_in: BTreeSet::new(),
+            failed_in: BTreeSet::new(),
         };
         world.reopen()?;
         Ok(world)
@@ -122,6 +132,9 @@ impl World {
                 }
             }
             _ => self.now = self.now + Duration::from_millis(100),
+        }
+        if let Some((file, block)) = self.written.lock().unwrap().twice() {
+            return Err(format!("block {block} of {file} was written twice"));
         }
         if self.disk.is_off() { self.crash() } else { Ok(()) }
     }
@@ -203,8 +216,22 @@ impl World {
 
     pub(super) fn work(&mut self) {
         if let Some(work) = self.work.take() {
+            let kind = match work.task {
+                Task::Spare { .. } => "spare",
+                Task::Free { .. } => "free",
+                Task::CheckpointPart { .. } => "checkpoint part",
+                Task::CheckpointEnd(_) => "checkpoint end",
+                Task::CheckpointRead { .. } | Task::Read(..) => "read",
+            };
+            let failures = self.store().stats().failures;
             let done = work.run();
+            if self.disk.is_off() {
+                self.cut_in.insert(kind);
+            }
             self.store().work_done(done);
+            if self.store().stats().failures > failures {
+                self.failed_in.insert(kind);
+            }
         }
     }
 
@@ -297,7 +324,8 @@ impl World {
         loop {
             self.opens += 1;
             let number = self.rng.0 ^ self.opens;
-            let disk = Arc::new(self.disk.clone());
+            let (disk, written) = (self.disk.clone(), Arc::clone(&self.written));
+            let disk = Arc::new(WriteOnce { disk, written });
             match Store::open(disk, self.options.clone(), seed(number)) {
                 Ok((store, recovery)) => {
                     self.store = Some(store);
