@@ -149,6 +149,8 @@ pub enum Mutation {
     RevealPending,
     /// Records are taken however little space is left.
     IgnoreSpace,
+    /// Values are taken until deletes have only the room of compaction left.
+    NoRoomForDeletes,
     /// A new checkpoint is read back from the cache, not from the device.
     ReadBackCache,
     /// A checkpoint that scrub finds damaged is left as it is.
@@ -160,7 +162,7 @@ pub enum Mutation {
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 20] = [
+    pub const ALL: [Mutation; 21] = [
         Mutation::SkipSync,
         Mutation::SkipDirectorySync,
         Mutation::ConstantEpoch,
@@ -178,6 +180,7 @@ impl Mutation {
         Mutation::DropCorrupt,
         Mutation::RevealPending,
         Mutation::IgnoreSpace,
+        Mutation::NoRoomForDeletes,
         Mutation::ReadBackCache,
         Mutation::KeepBadCheckpoint,
         Mutation::VoidVerdictEarly,

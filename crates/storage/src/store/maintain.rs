@@ -100,7 +100,8 @@ impl Store {
         if look {
             self.maintenance.look_at = now + LOOK;
         }
-        self.checkpoint_task(now)
+        self.room_for_checkpoint()
+            .or_else(|| self.checkpoint_task(now))
             .or_else(|| self.compaction_task())
             .or_else(|| self.scrub_task(now))
     }
@@ -147,10 +148,12 @@ impl Store {
                 failed
             }
             Outcome::CheckpointPart(written) => {
+                self.space.checkpoint_needs_room |= found_no_room(&written);
                 self.maintenance.checkpoints.part_done(written.is_ok(), now);
                 written.is_err()
             }
             Outcome::CheckpointEnd(valid) => {
+                self.space.checkpoint_needs_room |= found_no_room(&valid);
                 self.maintenance.checkpoints.end_done(valid.is_ok(), now);
                 self.maintenance.look_at = now;
                 valid.is_err()
@@ -211,4 +214,8 @@ impl Store {
         let newer = self.segments.values().filter(|segment| segment.last > covered);
         newer.map(|segment| segment.used()).sum()
     }
+}
+
+fn found_no_room(written: &io::Result<()>) -> bool {
+    written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
 }

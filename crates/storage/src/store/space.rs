@@ -13,6 +13,7 @@ use kvorum_core::{KeyspaceId, Record, Refused};
 
 use super::Store;
 use super::compaction::Compaction;
+use super::work::Task;
 use crate::log::segment::{self, Segment};
 use crate::log::{BLOCK, RECORD_HEADER};
 use crate::options::lacks;
@@ -44,6 +45,8 @@ pub(super) struct Space {
     pub(super) in_work: u64,
     /// Bytes that compaction has won and that are not free yet.
     pub(super) returning: u64,
+    /// The last checkpoint found no room on the disk.
+    pub(super) checkpoint_needs_room: bool,
 }
 
 impl Space {
@@ -119,10 +122,22 @@ impl Store {
         }
     }
 
+    /// A spare to be deleted: something else has filled the disk, and without a checkpoint
+    /// nothing that was deleted comes back. The next start and compaction keep one each.
+    pub(super) fn room_for_checkpoint(&mut self) -> Option<Task> {
+        let spares = self.space.spares.len() as u64;
+        if !self.space.checkpoint_needs_room || spares <= FOR_START + 1 {
+            return None;
+        }
+        self.space.checkpoint_needs_room = false;
+        Some(Task::Free { name: self.space.spares.pop()?, spare: None })
+    }
+
     /// How many spare segments values leave alone.
     fn reserved(&self) -> u64 {
-        let log = self.segments.len() as u64;
-        FOR_START + FOR_COMPACTION + FOR_DELETES.max(log / LOG_PER_DELETES)
+        let for_deletes = FOR_DELETES.max(self.segments.len() as u64 / LOG_PER_DELETES);
+        let for_deletes = if lacks!(self.options, NoRoomForDeletes) { 0 } else { for_deletes };
+        FOR_START + FOR_COMPACTION + for_deletes
     }
 
     /// How many spare segments are kept ready.

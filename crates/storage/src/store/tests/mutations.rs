@@ -6,7 +6,7 @@ use super::damage::{
     verdict_stands,
 };
 use super::rig::small;
-use super::space::fills_and_empties;
+use super::space::{deletes_go_on, fills_and_empties};
 use crate::{Mutation, Options};
 
 fn without(rule: Mutation) -> Options {
@@ -87,6 +87,13 @@ fn a_bad_checkpoint_left_as_it_is_is_noticed() {
 #[test]
 fn moved_records_that_create_keys_are_noticed() {
     assert!(moved_never_creates(&without(Mutation::MovedCreates)).is_err());
+}
+
+#[test]
+fn deletes_without_room_of_their_own_are_noticed() {
+    let options = without(Mutation::NoRoomForDeletes);
+    let options = Options { segment_bytes: 256 << 10, max_disk_bytes: 32 << 18, ..options };
+    assert!(deletes_go_on(&options).is_err());
 }
 
 #[test]

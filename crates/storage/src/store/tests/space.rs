@@ -1,6 +1,6 @@
 //! Full disks and full indexes: who is refused, and how it ends.
 
-use kvorum_core::{KeyspaceId, Mono, Refused, Store as _};
+use kvorum_core::{KeyspaceId, Lsn, Mono, Refused, Store as _};
 
 use super::rig::{open, put, record, small};
 use super::world::{Checked, check};
@@ -189,6 +189,7 @@ fn a_spare_whose_sync_fails_is_not_left_behind() {
 
 /// A store whose background work takes its time: every piece of it as long as `slow` turns.
 struct Slow {
+    disk: SimDisk,
     store: Store,
     slow: u64,
     work: Option<(Work, u64)>,
@@ -198,8 +199,9 @@ struct Slow {
 
 impl Slow {
     fn new(options: &Options, slow: u64) -> Slow {
-        let (store, _) = open(&SimDisk::new(), options, 1);
-        Slow { store, slow, work: None, turns: 0, version: 0 }
+        let disk = SimDisk::new();
+        let (store, _) = open(&disk, options, 1);
+        Slow { disk, store, slow, work: None, turns: 0, version: 0 }
     }
 
     fn put(&mut self, key: u64, value: Option<&[u8]>) -> bool {
@@ -290,6 +292,25 @@ fn the_smallest_disk_takes_values_and_deletes_again_and_again() {
             slow.turn();
         }
     }
+}
+
+#[test]
+fn deletes_make_room_on_a_file_system_that_something_else_has_filled() {
+    // No checkpoint is due: the first one has to find room where there is none.
+    let options = Options { checkpoint_min_bytes: 1 << 30, ..small() };
+    let mut slow = Slow::new(&options, 2);
+    for n in 0..200 {
+        slow.put(n, Some(VALUE));
+        slow.turn();
+    }
+    slow.disk.set_capacity(Some(slow.store.stats().disk_bytes));
+    let keys = slow.fill(VALUE, 1).max(200);
+    slow.delete(keys, 1, keys);
+    assert!(slow.store.stats().checkpoint > Lsn(0));
+    for _ in 0..100 {
+        slow.turn();
+    }
+    assert!(slow.put(0, Some(VALUE)), "{:?}", slow.store.stats());
 }
 
 #[test]

@@ -127,3 +127,18 @@ impl DiskFile for Watched {
         self.file.drop_cache();
     }
 }
+
+#[test]
+fn a_block_written_twice_is_noticed_unless_a_new_life_of_the_file_began() {
+    let written: Arc<Mutex<Written>> = Arc::default();
+    let disk = WriteOnce { disk: SimDisk::new(), written: Arc::clone(&written) };
+    let file = disk.create("free-0000000001", 16 << 10).unwrap();
+    file.write_at(&[1; BLOCK], 0).unwrap();
+    disk.rename("free-0000000001", "0000000001.log").unwrap();
+    file.write_at(&[1; 2 * BLOCK], BLOCK as u64).unwrap();
+    file.write_at(&[1; BLOCK], 0).unwrap();
+    file.write_at(&[1; BLOCK], BLOCK as u64).unwrap();
+    assert_eq!(written.lock().unwrap().twice(), None);
+    file.write_at(&[1; 10], BLOCK as u64 + 7).unwrap();
+    assert_eq!(written.lock().unwrap().twice(), Some(("0000000001.log".to_owned(), 1)));
+}
