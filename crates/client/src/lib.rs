@@ -28,6 +28,7 @@ mod types;
 
 pub use client::Client;
 pub use error::Error;
+pub use kvorum_core::limits::HARD_MAX_VALUE;
 pub use kvorum_core::{Consistency, Executed, Version};
 pub use options::Options;
 pub use scan::Scan;

@@ -75,7 +75,8 @@ pub enum OperationResult {
     Written(Written),
 }
 
-/// A node as the cluster sees it.
+/// A node as the cluster sees it. An address is empty while the node that was asked does not know
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeInfo {
     /// Its id.
@@ -160,7 +161,12 @@ pub(crate) fn delete_written(answer: &v1::DeleteResponse) -> Result<Written, Err
 }
 
 pub(crate) fn node_info(node: v1::Node) -> NodeInfo {
-    let at = |port: u32| format!("{}:{port}", node.host);
+    let at = |port: u32| match node.host.as_str() {
+        "" => String::new(),
+        _ if port == 0 => String::new(),
+        host if host.contains(':') => format!("[{host}]:{port}"),
+        host => format!("{host}:{port}"),
+    };
     NodeInfo {
         id: node.id,
         resp: at(node.resp_port),
@@ -190,4 +196,18 @@ pub(crate) fn node_status(status: v1::StatusResponse) -> NodeStatus {
 
 const fn expiry(ms: u64) -> Option<u64> {
     if ms == 0 { None } else { Some(ms) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_are_not_known_are_empty() {
+        let wire =
+            |host: &str| v1::Node { host: host.to_owned(), grpc_port: 7, ..v1::Node::default() };
+        let info = node_info(wire("::1"));
+        assert_eq!((info.grpc.as_str(), info.resp.as_str()), ("[::1]:7", ""));
+        assert_eq!(node_info(wire("")).grpc, "");
+    }
 }

@@ -33,13 +33,13 @@ struct Row {
 /// # Errors
 /// If no node answers.
 pub fn run(options: &Options) -> anyhow::Result<Exit> {
-    let (client, runtime) = options.target.connect(None)?;
+    let (client, runtime) = options.target.connect()?;
     let rows = runtime.block_on(ask_all(&client)).map_err(Failure::from)?;
     let problems = problems(&rows);
     match options.target.output {
         Format::Text => output::line(&text(&rows, &problems))?,
         Format::Json => output::json(&document(&rows, &problems))?,
-    }
+    };
     Ok(if problems.is_empty() { Exit::Ok } else { Exit::Unavailable })
 }
 
@@ -65,6 +65,9 @@ fn problems(rows: &[Row]) -> Vec<String> {
     for Row { node, status } in rows {
         let id = node.id;
         match status {
+            None if node.grpc.is_empty() => {
+                problems.push(format!("node {id} has not been met by the node that was asked"));
+            }
             None => problems.push(format!("node {id} does not answer at {}", node.grpc)),
             Some(status) if !status.serving => {
                 problems.push(format!("node {id} does not serve: {}", status.detail));
@@ -105,9 +108,10 @@ fn text(rows: &[Row], problems: &[String]) -> String {
             || ("-".to_owned(), "-".to_owned(), "-".to_owned()),
             |s| (s.keys.to_string(), size(s.disk_bytes), size(s.index_bytes)),
         );
+        let grpc = if node.grpc.is_empty() { "-" } else { &node.grpc };
         lines.push(format!(
-            "  {:<6}{:<16}{:<22}{state:<12}{keys:>12}{disk:>11}{index:>11}",
-            node.id, node.name, node.grpc
+            "  {:<6}{:<16}{grpc:<22}{state:<12}{keys:>12}{disk:>11}{index:>11}",
+            node.id, node.name
         ));
     }
     lines.push(String::new());

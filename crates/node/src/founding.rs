@@ -1,9 +1,10 @@
 //! Drives the founding of a cluster: learns who the nodes are, passes introductions on, keeps the
 //! records, and says when to serve.
 
+mod addresses;
 mod greetings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use kvorum_storage::{Recovery, Store};
 
 use crate::{Advertised, Options, PeerAddress, StartError, local};
 
+use self::addresses::Addresses;
 pub(crate) use self::greetings::Met;
 
 /// The founding state of this node, shared by the turn and the tasks that introduce the node.
@@ -24,11 +26,10 @@ pub(crate) struct Founding {
     identity: Identity,
     replication: Option<usize>,
     showcase: bool,
-    /// The other entries of the peer list: who answers there, once it is known.
-    entries: Vec<Option<NodeId>>,
+    /// The peer list, with the ids of the nodes that answer there once they are known.
+    peers: Vec<PeerAddress>,
     stage: Stage,
-    /// Names and addresses of the nodes that have introduced themselves.
-    addresses: BTreeMap<NodeId, (String, Advertised)>,
+    addresses: Addresses,
     /// The membership that is on its way to the disk, and the LSN of its record.
     writing: Option<(Bytes, Lsn)>,
     /// Partitions whose rebuild was ordered by a decision and is not complete.
@@ -91,6 +92,13 @@ impl Founding {
         };
         let membership = read(MEMBERSHIP_KEY);
         let watermarks = read(WATERMARKS_KEY);
+        let members = members_of(membership.as_ref());
+        let addresses = Addresses::read(members.as_deref().unwrap_or_default(), store)
+            .unwrap_or_else(|error| {
+                tracing::error!("a record of this node's own is damaged: {error}");
+                damaged = true;
+                Addresses::default()
+            });
         let identity = Identity {
             cluster: options.cluster.clone(),
             node: options.id,
@@ -105,16 +113,16 @@ impl Founding {
             identity,
             replication: options.replication_factor.map(usize::from),
             showcase: options.showcase,
-            entries: options.peers.iter().map(|peer| peer.id).collect(),
+            peers: options.peers.clone(),
             stage: Stage::Learning(Box::default()),
-            addresses: BTreeMap::new(),
+            addresses,
             writing: None,
             rebuilding: BTreeSet::new(),
             watermarks_at: Lsn::default(),
             durable: recovery.recovered,
             clock: recovery.highest,
         };
-        let known = known_nodes(&options.peers, membership.as_ref(), founding.entries.len())?;
+        let known = known_nodes(&options.peers, members)?;
         let persisted = Persisted { membership, watermarks };
         founding.stage = Stage::Learning(Box::new(persisted));
         match known {
@@ -143,7 +151,7 @@ impl Founding {
     }
 
     fn know_if_all_are_learned(&mut self, now: Mono) {
-        let Some(nodes) = self.entries.iter().copied().collect::<Option<Vec<_>>>() else { return };
+        let Some(nodes) = listed_ids(&self.peers) else { return };
         if let Err(error) = self.know(nodes, now) {
             self.stage = Stage::Failed(error);
         }
@@ -154,9 +162,14 @@ impl Founding {
         (self.durable, self.clock) = (durable, self.clock.max(clock));
     }
 
-    /// The name and the addresses of a node that has introduced itself.
-    pub(crate) fn address(&self, id: NodeId) -> Option<&(String, Advertised)> {
-        self.addresses.get(&id)
+    /// The name and the addresses of another node, as far as they are known.
+    pub(crate) fn address(&self, id: NodeId) -> (String, Advertised) {
+        self.addresses.of(id, &self.peers)
+    }
+
+    /// Writes the names and addresses that have changed.
+    pub(crate) fn keep_addresses(&mut self, store: &mut Store) {
+        self.addresses.keep(store);
     }
 
     /// Writes what must be durable, and says what to do.
@@ -164,7 +177,7 @@ impl Founding {
         let core = match &mut self.stage {
             Stage::Known(core) => core,
             Stage::Learning(_) => {
-                let silent = self.entries.iter().filter(|entry| entry.is_none()).count();
+                let silent = self.peers.iter().filter(|peer| peer.id.is_none()).count();
                 return Step::Wait(format!("waiting for {silent} nodes of the list of peers"));
             }
             Stage::Failed(error) => return Step::Fail(error.clone()),
@@ -309,29 +322,36 @@ impl Founding {
     }
 }
 
+/// The nodes of the cluster of an earlier start, if there was one. A record that cannot be read
+/// names none; it is reported with the rest of the founding.
+fn members_of(membership: Option<&Bytes>) -> Option<Vec<NodeId>> {
+    let membership = Membership::decode(membership?.clone());
+    Some(membership.map_or_else(|_| Vec::new(), |own| own.founded.layout.nodes().to_vec()))
+}
+
+/// The ids of the peer list, if all of them are known.
+fn listed_ids(peers: &[PeerAddress]) -> Option<Vec<NodeId>> {
+    peers.iter().map(|peer| peer.id).collect()
+}
+
 /// The other nodes, as far as the peer list or the membership of an earlier start names them.
 ///
 /// # Errors
 /// [`StartError::Refused`] if the list has another length than the cluster of the earlier start.
 fn known_nodes(
     peers: &[PeerAddress],
-    membership: Option<&Bytes>,
-    entries: usize,
+    members: Option<Vec<NodeId>>,
 ) -> Result<Option<Vec<NodeId>>, StartError> {
-    if let Some(ids) = peers.iter().map(|peer| peer.id).collect::<Option<Vec<_>>>() {
+    if let Some(ids) = listed_ids(peers) {
         return Ok(Some(ids));
     }
-    let Some(membership) = membership else { return Ok(None) };
-    // A record that cannot be read is reported with the rest of the founding.
-    let Ok(membership) = Membership::decode(membership.clone()) else {
-        return Ok(Some(Vec::new()));
-    };
-    let nodes = membership.founded.layout.nodes().to_vec();
-    if entries == nodes.len() || entries + 1 == nodes.len() {
+    let Some(nodes) = members else { return Ok(None) };
+    let (listed, count) = (peers.len(), nodes.len());
+    if nodes.is_empty() || listed == count || listed + 1 == count {
         return Ok(Some(nodes));
     }
     Err(StartError::Refused(format!(
-        "the data directory belongs to a cluster of {} nodes, but the list of peers has {entries}",
-        nodes.len()
+        "the data directory belongs to a cluster of {count} nodes, but the list of peers has \
+         {listed}"
     )))
 }

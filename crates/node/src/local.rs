@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `membership` | the cluster this node belongs to (`kvorum_cluster::founding`) |
 //! | `watermarks` | how far the other nodes' logs were durable (the same) |
+//! | `address/{id}` | what another node said last of its name and addresses (`founding::addresses`) |
 
 use bytes::Bytes;
 use kvorum_core::{Hlc, KeyspaceId, Lsn, ReadError, Record, Refused, Slot, Store, Version, Writer};

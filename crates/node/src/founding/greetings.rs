@@ -22,7 +22,7 @@ pub(crate) enum Met {
 impl Founding {
     /// What this node says to whoever answers at an entry of the peer list.
     pub(crate) fn hello(&self, place: usize) -> Bytes {
-        let to = self.entries.get(place).copied().flatten();
+        let to = self.peers.get(place).and_then(|peer| peer.id);
         self.greeting(to).encode()
     }
 
@@ -47,7 +47,7 @@ impl Founding {
             Ok(met) => {
                 let answer = match met {
                     Met::Peer(id, _) => {
-                        self.note_address(id, said);
+                        self.addresses.note(id, said);
                         Some(id)
                     }
                     Met::Stranger(_) | Met::Myself => None,
@@ -73,14 +73,14 @@ impl Founding {
             Ok(met) => {
                 let id = match met {
                     Met::Peer(id, _) => {
-                        self.note_address(id, said);
+                        self.addresses.note(id, said);
                         id
                     }
                     Met::Stranger(id) => id,
                     Met::Myself => self.identity.node,
                 };
-                if let Some(entry @ None) = self.entries.get_mut(place) {
-                    *entry = Some(id);
+                if let Some(peer) = self.peers.get_mut(place).filter(|peer| peer.id.is_none()) {
+                    peer.id = Some(id);
                     self.know_if_all_are_learned(now);
                 }
                 Ok(met)
@@ -135,9 +135,5 @@ impl Founding {
                 refuse(RefusalKind::Duplicate, reason)
             }
         }
-    }
-
-    fn note_address(&mut self, id: NodeId, said: &Announcement) {
-        self.addresses.insert(id, (said.name.clone(), said.advertised.clone()));
     }
 }

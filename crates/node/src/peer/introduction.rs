@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_proto::kvorum::peer::v1::introduction_client::IntroductionClient;
-use kvorum_proto::kvorum::peer::v1::introduction_server::{Introduction, IntroductionServer};
-use kvorum_proto::kvorum::peer::v1::{HelloRequest, HelloResponse};
+use kvorum_proto::kvorum::peer::v1 as wire;
+use prost::Message;
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
+use wire::introduction_client::IntroductionClient;
+use wire::introduction_server::{Introduction, IntroductionServer};
 
 use super::dial::{describe, uri};
 use crate::{Advertised, Node, PeerAddress};
@@ -45,31 +46,12 @@ pub struct IntroductionService {
 impl Introduction for IntroductionService {
     async fn hello(
         &self,
-        request: Request<HelloRequest>,
-    ) -> Result<Response<HelloResponse>, Status> {
-        let said = request.into_inner();
-        let announcement = Announcement {
-            name: said.name,
-            advertised: Advertised {
-                host: said.host,
-                resp_port: port(said.resp_port)?,
-                grpc_port: port(said.grpc_port)?,
-                http_port: port(said.http_port)?,
-                peer_port: port(said.peer_port)?,
-            },
-            body: said.body,
-        };
-        let answer = self.node.greet(announcement).await.map_err(Status::unavailable)?;
-        let Announcement { name, advertised, body } = answer;
-        Ok(Response::new(HelloResponse {
-            body,
-            name,
-            host: advertised.host,
-            resp_port: advertised.resp_port.into(),
-            grpc_port: advertised.grpc_port.into(),
-            http_port: advertised.http_port.into(),
-            peer_port: advertised.peer_port.into(),
-        }))
+        request: Request<wire::Announcement>,
+    ) -> Result<Response<wire::Announcement>, Status> {
+        let said = Announcement::try_from(request.into_inner());
+        let said = said.map_err(Status::invalid_argument)?;
+        let answer = self.node.greet(said).await.map_err(Status::unavailable)?;
+        Ok(Response::new(answer.into()))
     }
 }
 
@@ -91,32 +73,57 @@ async fn attempt(to: &PeerAddress, ours: Announcement) -> Result<Announcement, S
     let endpoint = Endpoint::from_shared(uri(&to.host, to.port));
     let endpoint = endpoint.map_err(|error| describe(&error))?.connect_timeout(TIMEOUT);
     let channel = endpoint.connect().await.map_err(|error| describe(&error))?;
-    let Announcement { name, advertised, body } = ours;
-    let request = HelloRequest {
-        body,
-        name,
-        host: advertised.host,
-        resp_port: advertised.resp_port.into(),
-        grpc_port: advertised.grpc_port.into(),
-        http_port: advertised.http_port.into(),
-        peer_port: advertised.peer_port.into(),
-    };
-    let answer = IntroductionClient::new(channel).hello(request).await;
+    let answer = IntroductionClient::new(channel).hello(wire::Announcement::from(ours)).await;
     let said = answer.map_err(|status| status.message().to_owned())?.into_inner();
-    let bad = |status: Status| status.message().to_owned();
-    Ok(Announcement {
-        name: said.name,
-        advertised: Advertised {
-            host: said.host,
-            resp_port: port(said.resp_port).map_err(bad)?,
-            grpc_port: port(said.grpc_port).map_err(bad)?,
-            http_port: port(said.http_port).map_err(bad)?,
-            peer_port: port(said.peer_port).map_err(bad)?,
-        },
-        body: said.body,
-    })
+    Announcement::try_from(said).map_err(str::to_owned)
 }
 
-fn port(number: u32) -> Result<u16, Status> {
-    u16::try_from(number).map_err(|_| Status::invalid_argument("a port is above 65535"))
+impl Announcement {
+    /// The bytes to be remembered, as they travel.
+    pub(crate) fn encode(self) -> Bytes {
+        wire::Announcement::from(self).encode_to_vec().into()
+    }
+
+    /// Reads [`Announcement::encode`].
+    ///
+    /// # Errors
+    /// Why the bytes are no announcement, in words for the log.
+    pub(crate) fn decode(bytes: Bytes) -> Result<Announcement, String> {
+        let said = wire::Announcement::decode(bytes).map_err(|error| error.to_string())?;
+        Announcement::try_from(said).map_err(str::to_owned)
+    }
+}
+
+impl From<Announcement> for wire::Announcement {
+    fn from(ours: Announcement) -> wire::Announcement {
+        let Announcement { name, advertised, body } = ours;
+        wire::Announcement {
+            body,
+            name,
+            host: advertised.host,
+            resp_port: advertised.resp_port.into(),
+            grpc_port: advertised.grpc_port.into(),
+            http_port: advertised.http_port.into(),
+            peer_port: advertised.peer_port.into(),
+        }
+    }
+}
+
+impl TryFrom<wire::Announcement> for Announcement {
+    type Error = &'static str;
+
+    fn try_from(said: wire::Announcement) -> Result<Announcement, &'static str> {
+        let port = |number| u16::try_from(number).map_err(|_| "a port is above 65535");
+        Ok(Announcement {
+            name: said.name,
+            advertised: Advertised {
+                host: said.host,
+                resp_port: port(said.resp_port)?,
+                grpc_port: port(said.grpc_port)?,
+                http_port: port(said.http_port)?,
+                peer_port: port(said.peer_port)?,
+            },
+            body: said.body,
+        })
+    }
 }

@@ -67,6 +67,10 @@ impl Turn {
             Step::Fail(error) if self.shard.is_none() => self.refuse(now, error),
             Step::Fail(_) => {}
         }
+        // Not before there is a membership: a log without one is that of a node never founded.
+        if self.shard.is_some() {
+            self.parts.founding.borrow_mut().keep_addresses(&mut self.parts.store);
+        }
     }
 
     /// The cluster is known: from now on requests are taken.

@@ -186,7 +186,7 @@ impl Turn {
             last_seen_s: now_s,
         }];
         for (id, sight) in self.parts.links.sights() {
-            let (name, advertised) = founding.address(id).cloned().unwrap_or_default();
+            let (name, advertised) = founding.address(id);
             nodes.push(NodeStatus {
                 id,
                 name,

@@ -3,7 +3,7 @@
 use kvorum_core::{Consistency, Error};
 use kvorum_node::Serving;
 
-use crate::world::{World, eventually};
+use crate::world::{Running, World, eventually};
 
 #[tokio::test]
 async fn two_of_three_nodes_go_on_and_the_third_comes_back_with_its_data() {
@@ -81,4 +81,29 @@ async fn a_stopped_node_answers_that_it_serves_no_more() {
     node.connected(1).await;
     node.node.stop().await;
     assert!(matches!(node.put("a", "1").await, Err(Error::NotServing(_))));
+}
+
+#[tokio::test]
+async fn a_node_that_is_down_keeps_its_name_and_addresses_when_another_one_restarts() {
+    let world = World::new(3);
+    let mut named = world.options(3);
+    named.name = "third".to_owned();
+    named.advertised.resp_port = 6381;
+    let first = world.start(1).await;
+    let second = world.start(2).await;
+    let third = world.start_with(named.clone(), Vec::new()).await.unwrap();
+    first.connected(3).await;
+    let seen = |node: &Running| {
+        let status = node.node.status();
+        let third = status.nodes.iter().find(|node| node.id == named.id);
+        third.map(|node| (node.name.clone(), node.advertised.resp_port, node.up))
+    };
+    assert_eq!(seen(&first), Some(("third".to_owned(), 6381, true)));
+    third.stop().await;
+    first.stop().await;
+    let first = world.start(1).await;
+    first.connected(2).await;
+    assert_eq!(seen(&first), Some(("third".to_owned(), 6381, false)));
+    first.stop().await;
+    second.stop().await;
 }

@@ -10,7 +10,6 @@ mod worker;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use kvorum_core::{Error, Header, Identity};
-use kvorum_node::NodeStatus;
 
 use super::api::Api;
 use super::app::App;
@@ -40,16 +39,6 @@ async fn get_text(
 
 fn invalid(text: &'static str) -> Problem {
     Error::invalid(text).into()
-}
-
-/// Host and gRPC port of a node.
-fn grpc_address(node: &NodeStatus) -> String {
-    format!("{}:{}", node.advertised.host, node.advertised.grpc_port)
-}
-
-/// The address of a node's HTTP interface.
-fn http_address(node: &NodeStatus) -> String {
-    format!("http://{}:{}", node.advertised.host, node.advertised.http_port)
 }
 
 #[cfg(test)]

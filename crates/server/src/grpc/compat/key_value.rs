@@ -23,8 +23,7 @@ impl KeyValueService {
 
     /// Host and gRPC port of this node.
     fn own_id(&self) -> String {
-        let this = self.gate.data.this_node().map(|node| node.advertised);
-        this.map(|at| format!("{}:{}", at.host, at.grpc_port)).unwrap_or_default()
+        self.gate.data.this_node().map(|node| node.advertised.grpc()).unwrap_or_default()
     }
 
     /// Stores the pair. The client's own time is not used: versions are stamped by the cluster,

@@ -11,7 +11,7 @@ use super::super::app::{App, Caller};
 use super::super::payload::Payload;
 use super::super::uri::Path;
 use super::refusal::{Detailed, Failed};
-use super::{get_text, grpc_address, invalid};
+use super::{get_text, invalid};
 
 pub fn routes(api: Api) -> Api {
     let put = Doc::new("Store a text (a3.store).").takes("application/json", "Value");
@@ -49,7 +49,7 @@ async fn read(
     Caller(identity): Caller,
     path: Path,
 ) -> Result<Json<Value>, Failed> {
-    let own_id = app.data().this_node().as_ref().map(grpc_address).unwrap_or_default();
+    let own_id = app.data().this_node().map(|node| node.advertised.grpc()).unwrap_or_default();
     let found = get_text(&app, &identity, path.bytes("key")).await?;
     let (modified_at, value, found) = match found {
         Some((header, value)) => (header.version.hlc.wall_ms().to_string(), value, true),
@@ -69,7 +69,7 @@ async fn membership(State(app): State<App>) -> Json<Value> {
     let members: Map<String, Value> = live
         .map(|node| {
             let member = json!({
-                "addr": grpc_address(node),
+                "addr": node.advertised.grpc(),
                 "hb": node.heartbeat,
                 "timestamp": node.last_seen_s,
             });
@@ -99,7 +99,7 @@ async fn cluster_nodes(State(app): State<App>) -> Json<Value> {
     let nodes = status.nodes.iter().map(|node| {
         json!({
             "node_id": node.name,
-            "addr": grpc_address(node),
+            "addr": node.advertised.grpc(),
             "heartbeat": node.heartbeat,
             "status": if node.up { "UP" } else { "DOWN" },
         })

@@ -12,7 +12,6 @@ use super::super::app::App;
 use super::super::payload::Payload;
 use super::super::uri::Query;
 use super::refusal::Detailed;
-use super::{grpc_address, http_address};
 
 pub fn routes(api: Api) -> Api {
     let mapping =
@@ -42,7 +41,15 @@ async fn map_key(State(app): State<App>, query: Query) -> Result<Json<Value>, De
 }
 
 fn described(node: &NodeStatus) -> Value {
-    json!({ "node_id": node.name, "http": http_address(node), "grpc": grpc_address(node) })
+    json!({ "node_id": node.name, "http": url(node), "grpc": node.advertised.grpc() })
+}
+
+/// Where a node's HTTP interface is; empty while it is not known.
+fn url(node: &NodeStatus) -> String {
+    match node.advertised.http() {
+        address if address.is_empty() => address,
+        address => format!("http://{address}"),
+    }
 }
 
 /// The bucket Cloud-Distributed-DB would put the key into: its SHA-256 as a number, modulo 16.
@@ -54,8 +61,8 @@ async fn list_nodes(State(app): State<App>) -> Json<Value> {
     let status = app.data().status();
     let worker = |node: &NodeStatus| {
         let description = json!({
-            "http": http_address(node),
-            "grpc": grpc_address(node),
+            "http": url(node),
+            "grpc": node.advertised.grpc(),
             "status": if node.up { "alive" } else { "dead" },
         });
         (node.name.clone(), description)
