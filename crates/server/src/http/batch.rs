@@ -74,7 +74,7 @@ async fn run(
     headers: HeaderMap,
     payload: Payload,
 ) -> Result<Json<Value>, Problem> {
-    let keyspace = path.text("ks")?;
+    let keyspace = path.keyspace()?;
     let how = How::of(&headers)?;
     let batch: Batch = payload.json_batch().await?;
     let calls = batch.operations.into_iter().map(|operation| {
@@ -112,6 +112,6 @@ async fn watch_changes(State(app): State<App>, path: Path) -> Problem {
 }
 
 fn needs_strong(app: &App, path: &Path, what: &'static str) -> Problem {
-    let keyspace = path.text("ks").and_then(|name| app.data().keyspace(&name).map(drop));
+    let keyspace = path.keyspace().and_then(|name| app.data().keyspace(&name).map(drop));
     keyspace.err().unwrap_or(Error::NotStrong(what)).into()
 }

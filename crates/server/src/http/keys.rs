@@ -103,7 +103,7 @@ async fn read(
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let op = Op::Get { key: path.bytes("key"), want: Want::Value };
-    let call = How::of(&headers)?.call(path.text("ks")?, op);
+    let call = How::of(&headers)?.call(path.keyspace()?, op);
     match app.data().run(&identity, call).await?.try_into()? {
         Lookup::Missing(version) => Err(Problem::no_value(version)),
         Lookup::Found(item) => Ok(found(item, &headers)),
@@ -112,7 +112,7 @@ async fn read(
 
 fn found(item: Item, headers: &HeaderMap) -> Response {
     let etag = etag(item.header.version);
-    if headers.get(IF_NONE_MATCH) == Some(&etag) {
+    if names(headers, &etag) {
         return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
     }
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -121,6 +121,13 @@ fn found(item: Item, headers: &HeaderMap) -> Response {
         return ([(ETAG, etag), (CONTENT_TYPE, raw)], item.value).into_response();
     }
     ([(ETAG, etag)], Json(text::item(&item, true))).into_response()
+}
+
+/// Whether `If-None-Match` names an entity tag (RFC 9110, section 13.1.2: a list, compared weakly).
+fn names(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let lists = headers.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
+    let mut tags = lists.flat_map(|list| list.split(',')).map(str::trim);
+    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 async fn store(
@@ -132,7 +139,7 @@ async fn store(
     payload: Payload,
 ) -> Result<Response, Problem> {
     query.only(&["ttl_ms"])?;
-    let keyspace = path.text("ks")?;
+    let keyspace = path.keyspace()?;
     unconditional(&app, &keyspace, &headers)?;
     let how = How::of(&headers)?;
     let expiry = expiry(query.number("ttl_ms")?)?;
@@ -150,7 +157,7 @@ async fn remove(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     query.only(&[])?;
-    let keyspace = path.text("ks")?;
+    let keyspace = path.keyspace()?;
     unconditional(&app, &keyspace, &headers)?;
     let op = Op::Delete { key: path.bytes("key") };
     let call = How::of(&headers)?.call(keyspace, op);

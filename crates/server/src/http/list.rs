@@ -39,7 +39,7 @@ async fn list(
     let with_values = query.flag("values")?;
     let How { consistency, timeout, .. } = How::of(&headers)?;
     let scan = Scan {
-        keyspace: path.text("ks")?,
+        keyspace: path.keyspace()?,
         prefix: query.bytes("prefix").unwrap_or_default(),
         from: decode_cursor(&query.text("cursor")?.unwrap_or_default())?,
         limit: limit(&query)?,

@@ -8,7 +8,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, EXPECT};
 use kvorum_core::{Error, Executed};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -19,6 +19,8 @@ use super::problem::Problem;
 
 /// Memory for bodies that are being received, in kibibytes.
 const BUDGET_KIB: usize = 64 << 10;
+/// A body that is too long but not longer than this is read to its end.
+const LONGEST_DISCARDED: u64 = 64 << 20;
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Room in a JSON document beside its values.
@@ -36,6 +38,9 @@ pub fn budget() -> Arc<Semaphore> {
 pub struct Payload {
     body: Body,
     content_type: Option<String>,
+    /// The client waits for an answer to the head before it sends the body (RFC 9110, section
+    /// 10.1.1).
+    asks_first: bool,
     max_value: usize,
     budget: Arc<Semaphore>,
 }
@@ -48,6 +53,7 @@ impl FromRequest<App> for Payload {
         let content_type = content_type.and_then(|value| value.to_str().ok());
         Ok(Payload {
             content_type: content_type.map(media_type),
+            asks_first: request.headers().contains_key(EXPECT),
             body: request.into_body(),
             max_value: app.data().max_value(),
             budget: app.body_budget(),
@@ -91,6 +97,9 @@ impl Payload {
     async fn read(self, limit: usize) -> Result<Bytes, Problem> {
         let announced = self.body.size_hint().exact();
         if let Some(length) = announced.filter(|length| *length > limit as u64) {
+            if !self.asks_first {
+                discard(self.body, length).await;
+            }
             return Err(too_long(&format!("is {length} bytes long"), limit));
         }
         let length = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(limit);
@@ -125,6 +134,19 @@ async fn collect(body: Body, limit: usize) -> Result<Bytes, Problem> {
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes.freeze())
+}
+
+/// Reads a body that is too long and keeps nothing of it: a client that sends all of its request
+/// before it reads would else find the connection closed instead of the reason. One that sends
+/// much more is cut off.
+async fn discard(body: Body, length: u64) {
+    if length > LONGEST_DISCARDED {
+        return;
+    }
+    let mut chunks = body.into_data_stream();
+    let gone = async { while let Some(Ok(_)) = chunks.next().await {} };
+    // Whoever is slower than this has lost the answer.
+    let _ = tokio::time::timeout(PATIENCE, gone).await;
 }
 
 fn too_long(how: &str, limit: usize) -> Problem {

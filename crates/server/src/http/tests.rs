@@ -1,5 +1,6 @@
 //! Tests of the front end, request by request.
 
+use std::io;
 use std::sync::Arc;
 
 use super::*;
@@ -92,6 +93,34 @@ async fn a_value_goes_in_raw_and_comes_out_as_json_or_raw() {
     let etag = got.header("etag").to_owned();
     let again = page.send("GET", KEY, &[("If-None-Match", &etag)], Body::empty()).await;
     assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn a_client_that_holds_the_version_gets_no_body_however_it_names_it() {
+    let page = Page::new();
+    let put = page.json("PUT", KEY, &json!({ "value": "v" })).await;
+    let etag = put.header("etag");
+    for (condition, status) in [
+        (format!("\"other\", {etag}"), StatusCode::NOT_MODIFIED),
+        (format!("W/{etag}"), StatusCode::NOT_MODIFIED),
+        ("*".to_owned(), StatusCode::NOT_MODIFIED),
+        ("\"other\"".to_owned(), StatusCode::OK),
+    ] {
+        let got = page.send("GET", KEY, &[("If-None-Match", &condition)], Body::empty()).await;
+        assert_eq!((got.status, got.header("etag")), (status, etag), "{condition}");
+        assert_eq!(got.body.is_empty(), status == StatusCode::NOT_MODIFIED, "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn a_path_without_a_keyspace_does_not_mean_the_default() {
+    let page = Page::new();
+    page.json("PUT", KEY, &json!({ "value": "v" })).await;
+    let got = page.get("/v1/keyspaces//keys/k").await;
+    assert_eq!(
+        (got.status, got.json()["code"].clone()),
+        (StatusCode::NOT_FOUND, json!("NOKEYSPACE"))
+    );
 }
 
 #[tokio::test]

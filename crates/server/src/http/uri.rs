@@ -33,6 +33,16 @@ impl Path {
     pub fn text(&self, name: &str) -> Outcome<String> {
         text(name, self.bytes(name))
     }
+
+    /// The keyspace, the parameter `ks`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is not UTF-8, [`Error::NoKeyspace`] if it is empty: no path means
+    /// the default by leaving the name out.
+    pub fn keyspace(&self) -> Outcome<String> {
+        let name = self.text("ks")?;
+        if name.is_empty() { Err(Error::NoKeyspace(name)) } else { Ok(name) }
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Path {
@@ -169,7 +179,9 @@ mod tests {
         }
         let path = Path::of("/{ks}/keys/{key}", "/a%2Fb/keys/c+d%2f").unwrap();
         assert_eq!(path.text("ks").unwrap(), "a/b");
+        assert_eq!(path.keyspace().unwrap(), "a/b");
         assert_eq!(path.bytes("key"), &b"c+d/"[..]);
+        assert!(Path::of("/{ks}/keys", "//keys").unwrap().keyspace().is_err());
     }
 
     #[test]
