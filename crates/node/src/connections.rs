@@ -121,11 +121,6 @@ impl Connections {
         }
     }
 
-    /// How many connections are open.
-    pub(crate) fn len(&self) -> usize {
-        self.open.borrow().len()
-    }
-
     /// Sets the present time, as sessions see it.
     pub(crate) fn set_now(&self, now: Now) {
         self.view.now.set(now);

@@ -12,6 +12,7 @@ mod clock;
 mod connections;
 mod founding;
 mod handle;
+mod incoming;
 mod listener;
 mod local;
 mod options;
@@ -24,6 +25,7 @@ mod telemetry;
 mod turn;
 
 pub use handle::{Node, StartError};
+pub use incoming::{Connection, Incoming, Place};
 pub use options::{Advertised, Options, PeerAddress, WalSync};
 pub use peer::{IntroductionService, introduction_service};
 pub use protocol::{CallId, Flow, NodeView, Port, Protocol, Session};

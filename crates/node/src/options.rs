@@ -64,6 +64,8 @@ pub struct Options {
     pub peers: Vec<PeerAddress>,
     /// The listener of streams between nodes.
     pub peer_listen: SocketAddr,
+    /// How many connections each listener keeps open.
+    pub max_connections: usize,
     /// The addresses told to others, as host and port.
     pub advertised: Advertised,
     /// How many replicas each key has; `min(3, nodes)` when absent. Frozen at birth.
@@ -82,7 +84,8 @@ pub struct Options {
     pub max_disk_bytes: u64,
 }
 
-/// The addresses under which clients and peers reach this node.
+/// The addresses under which clients and peers reach a node. Of a node that was never met only
+/// those are known that the list of peers names: the host and the gRPC port; other ports are zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Advertised {
     /// The host, as others name it.
@@ -95,4 +98,44 @@ pub struct Advertised {
     pub http_port: u16,
     /// The port of streams between nodes.
     pub peer_port: u16,
+}
+
+impl Advertised {
+    /// The gRPC address, `host:port`; empty while it is not known.
+    #[must_use]
+    pub fn grpc(&self) -> String {
+        self.at(self.grpc_port)
+    }
+
+    /// The HTTP address, `host:port`; empty while it is not known.
+    #[must_use]
+    pub fn http(&self) -> String {
+        self.at(self.http_port)
+    }
+
+    fn at(&self, port: u16) -> String {
+        match self.host.as_str() {
+            "" => String::new(),
+            _ if port == 0 => String::new(),
+            // An IPv6 address needs brackets to be told from its port.
+            host if host.contains(':') => format!("[{host}]:{port}"),
+            host => format!("{host}:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_empty_while_it_is_not_known_and_ipv6_has_brackets() {
+        let at = |host: &str, grpc_port| {
+            Advertised { host: host.to_owned(), grpc_port, ..Advertised::default() }.grpc()
+        };
+        assert_eq!(at("node1", 7), "node1:7");
+        assert_eq!(at("::1", 7), "[::1]:7");
+        assert_eq!(at("node1", 0), "");
+        assert_eq!(at("", 7), "");
+    }
 }

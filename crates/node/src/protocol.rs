@@ -17,6 +17,9 @@ pub trait Protocol: Send + 'static {
     /// Its name in metrics and logs.
     fn name(&self) -> &'static str;
 
+    /// What a client is told that connects when too many are connected.
+    fn refusal(&self) -> &'static [u8];
+
     /// A session for a new connection.
     fn open(&mut self, client: SocketAddr) -> Box<dyn Session>;
 }

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::connections::Connections;
 use crate::founding::Founding;
 use crate::handle::{self, Ending, QUEUED_BATCHES, Shared};
+use crate::incoming::Incoming;
 use crate::listener;
 use crate::peer::Announcement;
 use crate::peer::{self, Identity, Keeper, Links};
@@ -102,7 +103,9 @@ async fn prepare(
     let founding = Rc::new(RefCell::new(founding));
     let mut listeners = Vec::new();
     for (address, protocol) in protocols {
-        listeners.push((bind(protocol.name(), address).await?, protocol));
+        let listener = bind(protocol.name(), address).await?;
+        let (name, refusal) = (protocol.name(), protocol.refusal());
+        listeners.push((Incoming::new(name, listener, options.max_connections, refusal), protocol));
     }
     let peer_listener = bind("peer", options.peer_listen).await?;
     let local = peer_listener.local_addr();
@@ -128,12 +131,13 @@ async fn prepare(
     spawn_local(inputs::signals(signalled, Rc::clone(&inbox)));
     spawn_local(inputs::ticks(Rc::clone(&inbox)));
     let connections = Rc::new(Connections::new(node.clone(), Rc::clone(&inbox)));
-    for (listener, protocol) in listeners {
-        spawn_local(listener::accept(listener, protocol, Rc::clone(&connections)));
+    for (incoming, protocol) in listeners {
+        spawn_local(listener::accept(incoming, protocol, Rc::clone(&connections)));
     }
     let identity = Identity { cluster: options.cluster.clone(), me: options.id, process };
     let links = Rc::new(Links::new(identity, clock, Rc::clone(&inbox)));
-    spawn_local(peer::listen(peer_listener, Rc::clone(&links)));
+    let incoming = Incoming::new("peer", peer_listener, options.max_connections, b"");
+    spawn_local(peer::listen(incoming, Rc::clone(&links)));
     let ourselves = announcement(&options, peer_address.port());
     keep_connected(&options, &ourselves, &founding, &links, &inbox);
     // The store's frames hold a quarter of a segment; what this node writes besides requests

@@ -23,6 +23,7 @@ pub use error::ConfigError;
 pub use load::{Given, Source};
 pub use table::{Setting, settings};
 
+use crate::data::{DEFAULT_KEYSPACE, SHOWCASE_KEYSPACE};
 use parse::{LogFormat, LogLevel};
 
 /// The configuration of a node.
@@ -39,6 +40,7 @@ pub struct Config {
     grpc_port: u16,
     http_port: u16,
     peer_port: u16,
+    max_connections: usize,
     peers: Vec<PeerAddress>,
     gossip_peers: Vec<PeerAddress>,
     total_nodes: Option<u32>,
@@ -77,12 +79,13 @@ impl Config {
             grpc_port: 50051,
             http_port: 8001,
             peer_port: 51051,
+            max_connections: 10_000,
             peers: Vec::new(),
             gossip_peers: Vec::new(),
             total_nodes: None,
             replication_factor: None,
             showcase: false,
-            compat_keyspace: crate::data::DEFAULT_KEYSPACE.to_owned(),
+            compat_keyspace: DEFAULT_KEYSPACE.to_owned(),
             max_value: limits::DEFAULT_MAX_VALUE as u64,
             wal_sync: WalSync::Auto,
             segment_size: 64 << 20,
@@ -152,6 +155,11 @@ impl Config {
         &self.compat_keyspace
     }
 
+    /// How many connections each listener is meant to keep open.
+    pub(crate) const fn max_connections(&self) -> usize {
+        self.max_connections
+    }
+
     /// The lowest level that is logged, and whether as JSON.
     pub(crate) fn logging(&self) -> (tracing::Level, bool) {
         let fallback = if self.debug_log { LogLevel::Debug } else { LogLevel::Info };
@@ -169,6 +177,7 @@ impl Config {
             data_dir: self.data_dir(),
             peers: self.peers.clone(),
             peer_listen: self.peer_address(),
+            max_connections: self.max_connections,
             advertised: Advertised {
                 host: self.advertise_host(),
                 resp_port: self.resp_port,
@@ -191,6 +200,25 @@ impl Config {
         self.check_ports()?;
         self.check_addresses()?;
         self.check_nodes()?;
+        self.check_keyspace()?;
+        self.check_sizes()
+    }
+
+    /// Keyspaces cannot be made yet, so that their names are known before there is a cluster.
+    /// Whether the cluster has this one is known when the node serves.
+    fn check_keyspace(&self) -> Result<(), ConfigError> {
+        let known = [DEFAULT_KEYSPACE, SHOWCASE_KEYSPACE];
+        if known.contains(&self.compat_keyspace.as_str()) {
+            return Ok(());
+        }
+        Err(ConfigError::Together(format!(
+            "compat_keyspace is {:?}, which is no keyspace: there are {}",
+            self.compat_keyspace,
+            known.join(" and ")
+        )))
+    }
+
+    fn check_sizes(&self) -> Result<(), ConfigError> {
         // With the longest key and what the log adds to both.
         let segment_floor = 4 * (self.max_value + 2 * limits::MAX_KEY as u64);
         if self.segment_size < segment_floor {

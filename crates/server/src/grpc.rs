@@ -17,15 +17,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn;
+use kvorum_node::Incoming;
 use kvorum_proto::kv::key_value_server::KeyValueServer;
 use kvorum_proto::kv::kv_store_server::KvStoreServer;
 use kvorum_proto::kv::replicator_server::ReplicatorServer;
 use kvorum_proto::kvorum::v1::admin_server::AdminServer;
 use kvorum_proto::kvorum::v1::kv_server::KvServer;
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Response, Status};
 
 use crate::auth::Authenticator;
@@ -121,12 +120,11 @@ impl Grpc {
     /// [`GrpcError::Transport`] if the listener fails.
     pub async fn serve(
         self,
-        listener: TcpListener,
+        incoming: Incoming,
         data: Data,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), GrpcError> {
         self.health.report(&data).await;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serving = Server::builder()
             .max_concurrent_streams(MAX_STREAMS)
             .http2_max_header_list_size(MAX_HEADER_BYTES)

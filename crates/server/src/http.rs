@@ -18,11 +18,15 @@ mod text;
 mod uri;
 
 use std::future::Future;
-use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use kvorum_node::Incoming;
 
 use crate::auth::Authenticator;
 use crate::data::Data;
@@ -30,6 +34,14 @@ use crate::telemetry::Metrics;
 
 use api::Api;
 use app::App;
+
+/// How long a client may take to send the head of a request, or to begin the next one: a client
+/// that sends byte by byte does not keep its connection for ever.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a client is told that connects when too many are connected.
+pub const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: \
+                          close\r\ncontent-length: 0\r\n\r\n";
 
 /// The front end, ready to be served.
 #[derive(Debug)]
@@ -51,18 +63,26 @@ impl Http {
     }
 
     /// Serves until `stop` resolves, then finishes the requests that are under way.
-    ///
-    /// # Errors
-    /// What the listener says when it fails.
-    pub async fn serve(
-        self,
-        listener: TcpListener,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> io::Result<()> {
-        // Answers are written whole: waiting for more to send would only delay them. A socket
-        // that does not know the option is slower and nothing else.
-        let prompt = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        axum::serve(prompt, self.router).with_graceful_shutdown(stop).await
+    pub async fn serve(self, mut incoming: Incoming, stop: impl Future<Output = ()>) {
+        let mut connections = http1::Builder::new();
+        connections.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT);
+        let service = TowerToHyperService::new(self.router);
+        let ending = GracefulShutdown::new();
+        let mut stop = pin!(stop);
+        loop {
+            let stream = tokio::select! {
+                (connection, _) = incoming.accept() => TokioIo::new(connection),
+                () = &mut stop => break,
+            };
+            let served = ending.watch(connections.serve_connection(stream, service.clone()));
+            tokio::spawn(async move {
+                if let Err(error) = served.await {
+                    tracing::debug!(%error, "an HTTP connection ended");
+                }
+            });
+        }
+        drop(incoming);
+        ending.shutdown().await;
     }
 }
 

@@ -20,6 +20,7 @@ mod auth;
 mod backend;
 pub mod config;
 mod data;
+mod files;
 mod grpc;
 mod http;
 mod listen;

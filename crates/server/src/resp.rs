@@ -43,6 +43,7 @@ mod server;
 mod session;
 mod strings;
 mod table;
+mod transactions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,6 +66,10 @@ struct Resp {
 impl Protocol for Resp {
     fn name(&self) -> &'static str {
         "resp"
+    }
+
+    fn refusal(&self) -> &'static [u8] {
+        b"-ERR max number of clients reached\r\n"
     }
 
     fn open(&mut self, client: SocketAddr) -> Box<dyn Session> {

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvorum_node::{Node, Protocol, Serving, StartError, introduction_service};
+use kvorum_core::Error;
+use kvorum_node::{Incoming, Node, Options, Protocol, Serving, StartError, introduction_service};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,8 +14,9 @@ use tonic::service::Routes;
 use crate::auth::Authenticator;
 use crate::config::{Config, ConfigError};
 use crate::data::Data;
+use crate::files::{self, TooFewFiles};
 use crate::grpc::{Grpc, GrpcError};
-use crate::http::Http;
+use crate::http::{self, Http};
 use crate::listen::{self, ListenError};
 use crate::telemetry::{self, Metrics, TelemetryError};
 
@@ -62,6 +64,7 @@ pub struct Endpoints {
 #[derive(Debug)]
 pub struct Server {
     node: Node,
+    data: Data,
     endpoints: Endpoints,
     stop: watch::Sender<bool>,
     tasks: JoinSet<Result<(), ServerError>>,
@@ -74,16 +77,19 @@ pub struct Server {
 /// [`ServerError`] in one sentence.
 pub async fn run(config: Config, announce: impl FnOnce(Endpoints)) -> Result<(), ServerError> {
     let mut server = Server::start(&config).await?;
-    let (node, endpoints) = (server.node.clone(), server.endpoints);
+    let (data, endpoints) = (server.data.clone(), server.endpoints);
     let ended = {
         let ended = server.ended();
         tokio::pin!(ended);
         tokio::select! {
             ended = &mut ended => ended,
-            () = ready(&node) => {
-                announce(endpoints);
-                ended.await
-            }
+            served = ready(&data) => match served {
+                Ok(()) => {
+                    announce(endpoints);
+                    ended.await
+                }
+                Err(refused) => Err(refused),
+            },
         }
     };
     server.stop().await;
@@ -100,6 +106,7 @@ impl Server {
         telemetry::start_logging(config);
         log_sources(config);
         let metrics = Metrics::of_process()?;
+        let limit = files::connections_per_listener(config.max_connections())?;
         let grpc_listener = listen::bind(config.grpc_address(), "grpc_port").await?;
         let http_listener = listen::bind(config.http_address(), "http_port").await?;
         // The node binds these two itself, on its own thread and with its data open; a busy one is
@@ -114,20 +121,24 @@ impl Server {
         let resp = crate::resp::protocol(config.resp_address().port());
         let protocols: Vec<(SocketAddr, Box<dyn Protocol>)> =
             vec![(config.resp_address(), Box::new(resp))];
-        let node = Node::start(config.node_options(), protocols).await?;
+        let options = Options { max_connections: limit, ..config.node_options() };
+        let node = Node::start(options, protocols).await?;
         let data = Data::new(Arc::new(node.clone()), config.compat_keyspace());
         let authenticator = Authenticator;
         let introduction = Routes::new(introduction_service(&node));
         let grpc = Grpc::new(&data, &authenticator, introduction)?;
         let http = Http::new(data.clone(), authenticator, metrics.clone());
+        let served = data.clone();
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let stopped = told(stopping.clone());
-        tasks.spawn(async move { Ok(grpc.serve(grpc_listener, data, stopped).await?) });
+        let grpc_listener = Incoming::new("grpc", grpc_listener, limit, b"");
+        tasks.spawn(async move { Ok(grpc.serve(grpc_listener, served, stopped).await?) });
         let stopped = told(stopping.clone());
+        let http_listener = Incoming::new("http", http_listener, limit, http::FULL);
         tasks.spawn(async move {
-            let failed = |error| ServerError::Failed(format!("the HTTP listener failed: {error}"));
-            http.serve(http_listener, stopped).await.map_err(failed)
+            http.serve(http_listener, stopped).await;
+            Ok(())
         });
         tasks.spawn(async move {
             tokio::select! {
@@ -135,7 +146,7 @@ impl Server {
                 () = told(stopping) => Ok(()),
             }
         });
-        Ok(Server { node, endpoints, stop, tasks })
+        Ok(Server { node, data, endpoints, stop, tasks })
     }
 
     /// Where the server can be reached.
@@ -145,8 +156,11 @@ impl Server {
     }
 
     /// Waits until the node serves.
-    pub async fn ready(&self) {
-        ready(&self.node).await;
+    ///
+    /// # Errors
+    /// [`ServerError::Refused`] if the cluster it serves lacks a keyspace that is configured.
+    pub async fn ready(&self) -> Result<(), ServerError> {
+        ready(&self.data).await
     }
 
     /// Waits until the process is told to stop, or a part of the server ends on its own.
@@ -188,10 +202,17 @@ impl Server {
     }
 }
 
-async fn ready(node: &Node) {
+async fn ready(data: &Data) -> Result<(), ServerError> {
     let mut ticks = tokio::time::interval(ASK);
-    while matches!(node.status().serving, Serving::No(_)) {
+    while matches!(data.status().serving, Serving::No(_)) {
         ticks.tick().await;
+    }
+    let name = data.compat_keyspace();
+    match data.keyspace(name) {
+        Err(Error::NoKeyspace(_)) => Err(ServerError::Refused(format!(
+            "compat_keyspace is {name:?}, which is no keyspace of this cluster"
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -227,6 +248,12 @@ impl From<ConfigError> for ServerError {
 
 impl From<ListenError> for ServerError {
     fn from(error: ListenError) -> ServerError {
+        ServerError::Refused(error.to_string())
+    }
+}
+
+impl From<TooFewFiles> for ServerError {
+    fn from(error: TooFewFiles) -> ServerError {
         ServerError::Refused(error.to_string())
     }
 }

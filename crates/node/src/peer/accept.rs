@@ -10,12 +10,12 @@ use kvorum_proto::kvorum::peer::v1::Frame;
 use kvorum_proto::kvorum::peer::v1::frame::Content;
 use kvorum_proto::kvorum::peer::v1::peer_server::{Peer, PeerServer};
 use kvorum_shard::Class;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
+
+use crate::incoming::Incoming;
 
 use super::handshake::Handshake;
 use super::outgoing::{OutgoingFrames, queue};
@@ -30,7 +30,7 @@ const GREETING: usize = 64;
 const PAIR_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the peer port until the shard thread ends.
-pub(crate) async fn listen(listener: TcpListener, links: Rc<Links>) {
+pub(crate) async fn listen(incoming: Incoming, links: Rc<Links>) {
     let (sender, mut opened) = mpsc::channel(GREETING);
     let service = PeerServer::new(Service { opened: sender })
         .max_decoding_message_size(MESSAGE_BYTES)
@@ -41,7 +41,7 @@ pub(crate) async fn listen(listener: TcpListener, links: Rc<Links>) {
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
         .add_service(service)
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+        .serve_with_incoming(incoming);
     tokio::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the peer listener ended");

@@ -25,6 +25,10 @@ impl Protocol for Toy {
         "toy"
     }
 
+    fn refusal(&self) -> &'static [u8] {
+        b"full\n"
+    }
+
     fn open(&mut self, _client: SocketAddr) -> Box<dyn Session> {
         Box::new(ToySession::default())
     }

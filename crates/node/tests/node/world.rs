@@ -73,6 +73,7 @@ impl World {
             data_dir: self.data_dir(id),
             peers: (1..=nodes).map(peer).collect(),
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            max_connections: 100,
             advertised: Advertised {
                 host: "127.0.0.1".to_owned(),
                 grpc_port: self.port(id),

@@ -9,6 +9,9 @@ use super::{Config, ConfigError, Setting, settings};
 const PREFIX: &str = "KVORUM_";
 /// The name in the environment that names the file.
 const FILE: &str = "KVORUM_CONFIG";
+/// What other commands of the program read from the environment: no settings of a node, but no
+/// mistakes either.
+const OF_COMMANDS: [&str; 1] = ["KVORUM_ENDPOINT"];
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +81,9 @@ impl Given {
     /// such names for a Service that is called kvorum.
     fn unknown_variables(&self) -> Vec<String> {
         let known = |name: &str| {
-            name == FILE || settings().iter().any(|one| one.environment().any(|own| own == name))
+            name == FILE
+                || OF_COMMANDS.contains(&name)
+                || settings().iter().any(|one| one.environment().any(|own| own == name))
         };
         let names = self.environment.iter().map(|(name, _)| name);
         names.filter(|name| name.starts_with(PREFIX) && !known(name)).cloned().collect()

@@ -50,7 +50,7 @@ fn optional<T: ToString>(value: Option<&T>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-static SETTINGS: [Setting; 27] = [
+static SETTINGS: [Setting; 28] = [
     Setting {
         name: "node_num",
         compat: &["NODE_NUM"],
@@ -151,6 +151,18 @@ static SETTINGS: [Setting; 27] = [
         show: |config| config.peer_port.to_string(),
     },
     Setting {
+        name: "max_connections",
+        compat: &[],
+        help: "How many connections each port keeps open; fewer where the process may not open \
+               enough files. The next one is refused.",
+        default: "10000",
+        switch: false,
+        apply: |config, text| {
+            parse::number(text, 1, 1_000_000).map(|count| config.max_connections = count)
+        },
+        show: |config| config.max_connections.to_string(),
+    },
+    Setting {
         name: "peers",
         compat: &["PEERS"],
         help: "The nodes of the cluster by their gRPC addresses, with or without this one: \
@@ -206,7 +218,7 @@ static SETTINGS: [Setting; 27] = [
         name: "compat_keyspace",
         compat: &[],
         help: "The keyspace of requests that cannot name one: the interfaces of the reference \
-               systems.",
+               systems. It is `default`, or `eventual` where the cluster has that.",
         default: "default",
         switch: false,
         apply: |config, text| parse::word(text).map(|name| config.compat_keyspace = name),

@@ -124,6 +124,7 @@ fn settings_that_do_not_go_together_are_refused() {
         (&[("TOTAL_NODES", "3")], "total_nodes is 3, but peers names 0 nodes"),
         (&[("REPLICATION_FACTOR", "3"), ("PEERS", "a:1")], "at most 2 nodes"),
         (&[("KVORUM_MAX_VALUE", "16MiB"), ("KVORUM_SEGMENT_SIZE", "64MiB")], "a quarter"),
+        (&[("KVORUM_COMPAT_KEYSPACE", "elsewhere")], "there are default and eventual"),
         (&[("KVORUM_MAX_DISK", "100MiB")], "eight segments, 512MiB"),
     ] {
         let error = environment(variables).unwrap_err().to_string();
@@ -166,7 +167,11 @@ fn a_list_in_the_file_is_a_list_of_peers() {
 
 #[test]
 fn unknown_variables_with_our_prefix_are_told_and_do_no_harm() {
-    let config = environment(&[("KVORUM_SERVICE_HOST", "10.0.0.1"), ("KVORUM_CONFIG", "")]);
+    let config = environment(&[
+        ("KVORUM_SERVICE_HOST", "10.0.0.1"),
+        ("KVORUM_CONFIG", ""),
+        ("KVORUM_ENDPOINT", "10.0.0.1:50051"),
+    ]);
     let config = match config {
         Ok(config) => config,
         Err(error) => panic!("{error}"),

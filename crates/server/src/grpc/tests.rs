@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::backend::memory::Memory;
 use kvorum_core::Error;
-use kvorum_proto::kvorum::peer::v1::HelloRequest;
+use kvorum_proto::kvorum::peer::v1::Announcement;
 use kvorum_proto::kvorum::peer::v1::introduction_client::IntroductionClient;
 use kvorum_proto::kvorum::v1;
 use kvorum_proto::kvorum::v1::admin_client::AdminClient;
@@ -31,11 +31,12 @@ impl Served {
         let memory = Memory::new();
         let data = Data::new(Arc::clone(&memory) as Arc<_>, "default");
         let grpc = Grpc::new(&data, &Authenticator, Routes::default()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (stop, stopped) = oneshot::channel();
         let stopped = async { drop(stopped.await) };
-        let done = tokio::spawn(grpc.serve(listener, data, stopped));
+        let incoming = Incoming::new("grpc", listener, 100, b"");
+        let done = tokio::spawn(grpc.serve(incoming, data, stopped));
         let address = format!("http://127.0.0.1:{port}");
         let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
         Served { memory, channel, stop, done }
@@ -107,7 +108,7 @@ async fn a_method_that_does_not_exist_is_refused_by_name() {
     let served = Served::start().await;
     // The nodes' introductions are not part of this server.
     let mut introduction = IntroductionClient::new(served.channel.clone());
-    let status = introduction.hello(HelloRequest::default()).await.unwrap_err();
+    let status = introduction.hello(Announcement::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     assert_eq!(status.message(), "there is no such method here");
     assert_eq!(status.metadata().get("kvorum-code").unwrap(), "UNIMPLEMENTED");

@@ -9,9 +9,7 @@ use super::arg::Arg;
 use super::clients::Entry;
 use super::error::ErrorReply;
 use super::queue::Aim;
-
-/// The keyspace that `SELECT 1` selects, where it exists.
-const SECOND_KEYSPACE: &str = "eventual";
+use crate::data::SHOWCASE_KEYSPACE;
 
 /// Which replies a client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +33,8 @@ pub(super) struct Client {
     pub(super) write: Option<Consistency>,
     /// Which replies it wants.
     pub(super) replies: Replies,
+    /// Whether it has begun a transaction (`MULTI`).
+    pub(super) in_transaction: bool,
     /// How many replicas had acknowledged its last write when that was answered.
     pub(super) last_acked: usize,
     /// How it appears in `CLIENT LIST`.
@@ -49,6 +49,7 @@ impl Client {
             read: None,
             write: None,
             replies: Replies::On,
+            in_transaction: false,
             last_acked: 0,
             entry,
         }
@@ -76,7 +77,7 @@ impl Client {
     pub(super) fn select(&mut self, number: i64, node: &dyn NodeView) -> Result<(), ErrorReply> {
         self.keyspace = match number {
             0 => KeyspaceId::DEFAULT,
-            1 => named(SECOND_KEYSPACE, node)
+            1 => named(SHOWCASE_KEYSPACE, node)
                 .ok_or_else(|| ErrorReply::err("DB index is out of range"))?,
             _ => return Err(ErrorReply::err("DB index is out of range")),
         };
@@ -96,7 +97,7 @@ impl Client {
         self.keyspace = named(name, node)
             .ok_or_else(|| kvorum_core::Error::NoKeyspace(name.to_owned()))
             .map_err(ErrorReply::from)?;
-        self.entry.edit(|profile| profile.database = i64::from(name == SECOND_KEYSPACE));
+        self.entry.edit(|profile| profile.database = i64::from(name == SHOWCASE_KEYSPACE));
         Ok(())
     }
 }
