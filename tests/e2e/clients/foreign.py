@@ -89,6 +89,14 @@ def use_redis(client):
     same(client.mget(keys), [str(number).encode() for number in range(100)], "MGET")
     same(len(set(client.scan_iter(match="pipelined:*"))), 100, "SCAN")
     same(client.delete(*keys), 100, "DEL of many")
+    with client.pipeline() as transaction:
+        transaction.set("in a transaction", "never")
+        try:
+            transaction.execute()
+            raise AssertionError("a transaction was executed")
+        except redis.ResponseError as error:
+            same("nothing was executed" in str(error), True, f"MULTI: {error}")
+    same(client.get("in a transaction"), None, "what a refused transaction leaves")
     client.set("expiring", "soon", ex=100)
     same(0 < client.ttl("expiring") <= 100, True, "TTL")
     client.delete("expiring")

@@ -16,7 +16,17 @@ const INHERITED: [&str; 3] = ["PATH", "HOME", "LLVM_PROFILE_FILE"];
 
 /// A command of kvorum whose environment holds no settings.
 pub(crate) fn command(subcommand: &str) -> Command {
-    let mut command = Command::new(kvorum());
+    with_clean_environment(Command::new(kvorum()), subcommand)
+}
+
+/// [`command`] for a process that may open no more than so many files.
+pub(crate) fn command_with_files(subcommand: &str, files: u32) -> Command {
+    let mut limited = Command::new("prlimit");
+    limited.arg(format!("--nofile={files}:{files}")).arg(kvorum());
+    with_clean_environment(limited, subcommand)
+}
+
+fn with_clean_environment(mut command: Command, subcommand: &str) -> Command {
     command.arg(subcommand).env_clear().env("RUST_BACKTRACE", "1").stdin(Stdio::null());
     for name in INHERITED {
         if let Some(value) = std::env::var_os(name) {

@@ -30,6 +30,8 @@ pub struct Node {
     environment: BTreeMap<String, String>,
     data_dir: PathBuf,
     log: PathBuf,
+    /// How many files its process may open, if not as many as this one.
+    files: Option<u32>,
     process: Option<Process>,
 }
 
@@ -53,7 +55,8 @@ impl Node {
             .collect();
         flags.insert("node_num".to_owned(), id.to_string());
         flags.insert("peers".to_owned(), peers.to_owned());
-        Node { id, ports, flags, environment: BTreeMap::new(), data_dir, log, process: None }
+        let environment = BTreeMap::new();
+        Node { id, ports, flags, environment, data_dir, log, files: None, process: None }
     }
 
     /// Its id.
@@ -89,6 +92,11 @@ impl Node {
         self.flags.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Lets its process open no more than so many files from the next start on.
+    pub const fn limit_files(&mut self, files: u32) {
+        self.files = Some(files);
+    }
+
     /// The process.
     ///
     /// # Panics
@@ -115,7 +123,10 @@ impl Node {
 
     fn command(&self) -> Command {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
-        let mut command = binary::command("server");
+        let mut command = match self.files {
+            Some(files) => binary::command_with_files("server", files),
+            None => binary::command("server"),
+        };
         // Even if the tests themselves are killed nothing is left running.
         command.arg("--die-with-parent").arg(process::id().to_string());
         for (name, value) in &self.flags {

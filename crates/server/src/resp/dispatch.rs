@@ -7,7 +7,7 @@ use super::call::{Call, Handled, Step};
 use super::error::ErrorReply;
 use super::parser::{self, Rejection};
 use super::table::{COMMANDS, Command, Run, index_of};
-use super::{describe, refused};
+use super::{describe, refused, transactions};
 
 /// Bytes of an unknown command that its error repeats.
 const EXCERPT: usize = 128;
@@ -95,6 +95,9 @@ pub(super) fn rejected(command: &Command, rejection: Rejection, max_value: usize
 pub(super) fn handle(call: &mut Call<'_, '_>) -> Handled {
     if !call.command.takes(call.args.len()) {
         return Err(ErrorReply::arity(call.command.name));
+    }
+    if call.client.in_transaction && !transactions::passes(call.command) {
+        return Err(transactions::refuse(call.command));
     }
     match call.command.run {
         Run::Handler(handler) => handler(call),

@@ -14,8 +14,9 @@ pub(super) struct ErrorReply {
 }
 
 /// Every code this front end answers with.
-pub(super) const CODES: [&str; 13] = [
+pub(super) const CODES: [&str; 14] = [
     "ERR",
+    "EXECABORT",
     "NOPROTO",
     "WRONGPASS",
     "NOTSTRONG",

@@ -66,6 +66,10 @@ pub(super) enum ProtocolError {
     /// The length of an argument is no number or too large.
     #[error("invalid bulk length")]
     BulkLength,
+    /// The beginning of a TLS handshake (RFC 8446, section 5.1), whose client would wait in vain for
+    /// an answer to a line that never ends.
+    #[error("this port does not speak TLS")]
+    Tls,
     /// Something else where an argument should begin.
     #[error("expected '$', got '{}'", printable(*.0))]
     NotBulk(u8),
@@ -176,10 +180,11 @@ impl Parser {
 
     fn start(&mut self, input: &mut BytesMut) -> Result<Progress, ProtocolError> {
         self.state = State::Start;
-        match input.first() {
-            None => return Ok(Progress::Incomplete),
-            Some(b'*') => {}
-            Some(_) => return self.inline(input),
+        match input.as_ref() {
+            [] => return Ok(Progress::Incomplete),
+            [b'*', ..] => {}
+            [0x16, 0x03, ..] => return Err(ProtocolError::Tls),
+            _ => return self.inline(input),
         }
         let Some((count, consumed)) = length(input, ProtocolError::ArgCount)? else {
             return Ok(Progress::Incomplete);

@@ -11,12 +11,7 @@ pub(super) fn command(call: &mut Call<'_, '_>) -> Handled {
         Run::Refused(advice) => advice,
         _ => "",
     };
-    let outcome = match call.command.name {
-        // MULTI was refused, so nothing held them back.
-        "exec" => "what was sent since MULTI was executed one by one",
-        _ => "nothing was executed",
-    };
-    Err(not_strong(&call.command.name.to_ascii_uppercase(), advice, outcome))
+    Err(not_strong(&call.command.name.to_ascii_uppercase(), advice))
 }
 
 /// Refuses an option of a command.
@@ -26,13 +21,19 @@ pub(super) fn option(command: &str, option: &str) -> ErrorReply {
         "GET" => "use GET key and then SET key value where no other client writes the key",
         _ => "give the time to live again with SET key value EX seconds",
     };
-    not_strong(&format!("{command} with {option}"), advice, "nothing was executed")
+    not_strong(&format!("{command} with {option}"), advice)
 }
 
-fn not_strong(what: &str, advice: &str, outcome: &str) -> ErrorReply {
+/// Refuses a command inside a transaction.
+pub(super) fn in_transaction(command: &str) -> ErrorReply {
+    let advice = "send it without MULTI (MSET writes several keys, each on its own)";
+    not_strong(&format!("{command} inside MULTI"), advice)
+}
+
+fn not_strong(what: &str, advice: &str) -> ErrorReply {
     let text = format!(
         "{what} needs a strong keyspace, which this version does not have; this keyspace is \
-         eventual: {advice}; {outcome}"
+         eventual: {advice}; nothing was executed"
     );
     ErrorReply { code: "NOTSTRONG", text: text.into() }
 }

@@ -7,7 +7,7 @@ mod subcommands;
 pub(super) use index::{find, index_of};
 
 use super::call::{Call, Handled};
-use super::{admin, connection, dbsize, flush, info, many, scan, strings};
+use super::{admin, connection, dbsize, flush, info, many, scan, strings, transactions};
 
 /// A command, or a subcommand of one.
 pub(super) struct Command {
@@ -104,7 +104,7 @@ const COUNTER: Run = Run::Refused(
 const REWRITE: Run =
     Run::Refused("use GET key and then SET key value, where no other client writes the key");
 const LIFETIME: Run = Run::Refused("use SET key value EX seconds");
-const TRANSACT: Run =
+const WATCHED: Run =
     Run::Refused("send the commands one by one (MSET writes several keys, each on its own)");
 const OFF: Run = Run::Handler(admin::cluster_disabled);
 
@@ -364,11 +364,29 @@ pub(super) const COMMANDS: &[Command] = &[
     ),
     row(("rename", 3), DELETE, Keys::Every(1), REWRITE, "Needs a strong keyspace."),
     row(("renamenx", 3), MODIFY_ANY, Keys::Every(1), REWRITE, "Needs a strong keyspace."),
-    row(("multi", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
-    row(("exec", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
-    row(("discard", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
-    row(("watch", -2), TRANSACTION, Keys::Every(1), TRANSACT, "Needs a strong keyspace."),
-    row(("unwatch", 1), TRANSACTION, Keys::None, TRANSACT, "Needs a strong keyspace."),
+    row(
+        ("multi", 1),
+        TRANSACTION,
+        Keys::None,
+        Run::Handler(transactions::multi),
+        "Begins a transaction, whose commands need a strong keyspace.",
+    ),
+    row(
+        ("exec", 1),
+        TRANSACTION,
+        Keys::None,
+        Run::Handler(transactions::exec),
+        "Ends a transaction, which is discarded.",
+    ),
+    row(
+        ("discard", 1),
+        TRANSACTION,
+        Keys::None,
+        Run::Handler(transactions::discard),
+        "Ends a transaction.",
+    ),
+    row(("watch", -2), TRANSACTION, Keys::Every(1), WATCHED, "Needs a strong keyspace."),
+    row(("unwatch", 1), TRANSACTION, Keys::None, WATCHED, "Needs a strong keyspace."),
 ];
 
 #[cfg(test)]

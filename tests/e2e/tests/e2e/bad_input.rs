@@ -112,6 +112,10 @@ fn http_on_the_redis_port_and_redis_on_the_http_port_end_with_an_error() {
     let get = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let answer = http::exchange(target.cluster.node(1).ports().resp, get).unwrap_or_default();
     assert!(answer.starts_with(b"-ERR wrong number of arguments"), "{}", answer.escape_ascii());
+    // A client of TLS waits for an answer to a line that never ends.
+    let hello = [b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03".as_slice(), &[0x11; 190]].concat();
+    let answer = http::exchange(target.cluster.node(1).ports().resp, &hello).unwrap_or_default();
+    assert!(answer.starts_with(b"-ERR Protocol error: this port"), "{}", answer.escape_ascii());
     let set = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
     let answer = http::exchange(target.http_port(), set).unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", answer.escape_ascii());
@@ -209,4 +213,36 @@ fn requests_that_announce_much_and_send_little_do_not_make_the_process_grow() {
     assert!(after < before + LIMIT, "grew from {before} to {after} bytes");
     drop(open);
     target.assert_unharmed();
+}
+
+#[test]
+fn clients_that_take_every_connection_leave_the_files_of_the_store_alone() {
+    const FILES: u32 = 400;
+    const CONNECTIONS: usize = 120;
+    let plan = Plan::nodes(1).with("max_value", "16KiB").with("segment_size", "256KiB");
+    let mut cluster = plan.prepare();
+    cluster.node_mut(1).limit_files(FILES);
+    cluster.start_all();
+    let mut client = cluster.node(1).resp();
+    let mut open: Vec<TcpStream> = Vec::new();
+    for (_, port) in cluster.node(1).ports().all() {
+        for _ in 0..CONNECTIONS {
+            open.push(TcpStream::connect(("127.0.0.1", port)).unwrap());
+        }
+    }
+    // Each segment of the log is a new file.
+    let value = vec![b'v'; 16 << 10];
+    for number in 0..200 {
+        let key = format!("key{number}");
+        let answer = client.call(&[b"SET", key.as_bytes(), &value]).unwrap();
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+    let mut late = cluster.node(1).resp();
+    assert_error(&late.receive().unwrap(), &["max number of clients reached"]);
+    drop(open);
+    until("there is room for others again", || {
+        (cluster.node(1).resp().call(&[b"PING"]).ok()? == Answer::Simple("PONG".to_owned()))
+            .then_some(())
+    });
+    cluster.node_mut(1).assert_running();
 }

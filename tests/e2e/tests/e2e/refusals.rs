@@ -97,6 +97,12 @@ fn unknown_settings_and_impossible_values_are_refused_with_their_place() {
     node.set("replication_factor", "three");
     assert_refused(&node, &["replication_factor", "three", "KVORUM_REPLICATION_FACTOR"]);
     let mut node = cluster.stranger(1, "");
+    node.set("compat_keyspace", "elsewhere");
+    assert_refused(&node, &["compat_keyspace", "elsewhere", "default and eventual"]);
+    let mut node = cluster.stranger(1, "");
+    node.set("compat_keyspace", "eventual");
+    assert_refused(&node, &["compat_keyspace", "eventual", "of this cluster"]);
+    let mut node = cluster.stranger(1, "");
     node.set("bind", "0.0.0.0");
     assert_refused(&node, &["0.0.0.0", "insecure"]);
 }
