@@ -39,6 +39,8 @@ use workload::{Generator, Named};
 /// How many keys are loaded in one go.
 const LOAD_PIPELINE: u64 = 64;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// The largest value that a server can be configured to take.
+const LARGEST_VALUE: u32 = kvorum_client::HARD_MAX_VALUE as u32;
 
 /// Options of `kvorum bench`.
 #[derive(Args, Clone, Debug)]
@@ -64,8 +66,8 @@ pub struct Options {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pipeline: u32,
     /// The size of the values in bytes.
-    #[arg(long, default_value_t = 100, value_name = "BYTES")]
-    value_size: usize,
+    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=i64::from(LARGEST_VALUE)))]
+    value_size: u32,
     /// How many keys there are.
     #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
@@ -136,7 +138,7 @@ pub fn run(options: &Options) -> anyhow::Result<Exit> {
     match options.target.output {
         Format::Text => output::line(&report.text())?,
         Format::Json => output::json(&report.document())?,
-    }
+    };
     Ok(if recorder.successes() > 0 { Exit::Ok } else { Exit::Unavailable })
 }
 
@@ -189,13 +191,13 @@ async fn load_share(
         let mut failure = None;
         transport
             .run(&commands, |_, outcome| {
-                if let Outcome::Failed(code) = outcome {
-                    failure = Some(code);
+                if let Outcome::Failed(text) = outcome {
+                    failure = Some(text);
                 }
             })
             .await?;
-        if let Some(code) = failure {
-            anyhow::bail!("loading the keys failed: {code}");
+        if let Some(text) = failure {
+            anyhow::bail!("loading the keys failed: {text}");
         }
         bar.inc(u64::try_from(commands.len()).unwrap_or(0));
     }

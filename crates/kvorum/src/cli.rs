@@ -40,9 +40,15 @@ pub enum Command {
     /// Delete keys.
     Del(data::DelOptions),
     /// Tell whether a key has a value.
-    Exists(data::ExistsOptions),
+    #[command(after_help = "\
+Example:
+  kvorum exists greeting && echo there")]
+    Exists(data::KeyOptions),
     /// Tell how long a value remains visible.
-    Ttl(data::TtlOptions),
+    #[command(after_help = "\
+Example:
+  kvorum ttl session:7")]
+    Ttl(data::KeyOptions),
     /// List keys and values.
     Scan(data::ScanOptions),
     /// Tell how the cluster is.

@@ -14,15 +14,24 @@ pub enum Format {
     Json,
 }
 
+/// Whether anybody still reads the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Printed {
+    /// As far as can be told.
+    Read,
+    /// The reader has gone away (`kvorum scan | head`): what follows is of no use.
+    Unread,
+}
+
 /// Writes bytes to standard output.
 ///
 /// # Errors
-/// Those of the write. A reader that has gone away (`kvorum scan | head`) is not an error.
-pub fn write(bytes: &[u8]) -> anyhow::Result<()> {
+/// Those of the write. A reader that has gone away is not an error.
+pub fn write(bytes: &[u8]) -> anyhow::Result<Printed> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("cannot write to standard output"),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Printed::Unread),
+        result => result.map(|()| Printed::Read).context("cannot write to standard output"),
     }
 }
 
@@ -30,7 +39,7 @@ pub fn write(bytes: &[u8]) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// As [`write`].
-pub fn line(text: &str) -> anyhow::Result<()> {
+pub fn line(text: &str) -> anyhow::Result<Printed> {
     write(format!("{text}\n").as_bytes())
 }
 
@@ -38,7 +47,7 @@ pub fn line(text: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// As [`write`].
-pub fn json(document: &serde_json::Value) -> anyhow::Result<()> {
+pub fn json(document: &serde_json::Value) -> anyhow::Result<Printed> {
     line(&document.to_string())
 }
 

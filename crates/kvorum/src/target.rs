@@ -47,24 +47,47 @@ pub struct Scope {
     pub consistency: Option<Consistency>,
 }
 
+/// Which data of which cluster a command reads or writes.
+#[derive(Args, Clone, Debug)]
+pub struct Access {
+    #[command(flatten)]
+    scope: Scope,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Access {
+    /// A client, and the runtime it lives in.
+    ///
+    /// # Errors
+    /// As [`Target::connect`].
+    pub fn connect(&self) -> anyhow::Result<(Client, Runtime)> {
+        let mut options = self.target.client_options()?;
+        options.keyspace.clone_from(&self.scope.keyspace);
+        options.consistency = self.scope.consistency;
+        connect(options)
+    }
+
+    /// The form of the output.
+    #[must_use]
+    pub const fn output(&self) -> Format {
+        self.target.output
+    }
+}
+
 impl Target {
     /// A client, and the runtime it lives in.
     ///
     /// # Errors
     /// [`WrongUsage`] if the node is unknown or the options make no sense.
-    pub fn connect(&self, scope: Option<&Scope>) -> anyhow::Result<(Client, Runtime)> {
+    pub fn connect(&self) -> anyhow::Result<(Client, Runtime)> {
+        connect(self.client_options()?)
+    }
+
+    fn client_options(&self) -> Result<kvorum_client::Options, WrongUsage> {
         let mut options = kvorum_client::Options::new(self.addresses(false)?);
         options.timeout = self.timeout;
-        if let Some(scope) = scope {
-            options.keyspace.clone_from(&scope.keyspace);
-            options.consistency = scope.consistency;
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = {
-            let _guard = runtime.enter();
-            Client::new(options).map_err(|error| WrongUsage(error.to_string()))?
-        };
-        Ok((client, runtime))
+        Ok(options)
     }
 
     /// The addresses to talk to: gRPC, or RESP.
@@ -77,6 +100,15 @@ impl Target {
         }
         choose(discovery::find().map(|cluster| cluster.nodes), self.node, resp)
     }
+}
+
+fn connect(options: kvorum_client::Options) -> anyhow::Result<(Client, Runtime)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = {
+        let _guard = runtime.enter();
+        Client::new(options).map_err(|error| WrongUsage(error.to_string()))?
+    };
+    Ok((client, runtime))
 }
 
 /// The addresses in a local cluster: of one node, or of all; a default where there is no cluster.

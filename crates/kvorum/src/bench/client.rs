@@ -162,6 +162,6 @@ fn note(recorder: &mut Recorder, kind: Kind, outcome: &Outcome, latency: Duratio
             recorder.success(kind, latency);
             recorder.missing();
         }
-        Outcome::Failed(code) => recorder.error(code),
+        Outcome::Failed(text) => recorder.error(text),
     }
 }

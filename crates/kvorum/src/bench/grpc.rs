@@ -103,5 +103,5 @@ const fn outcome(result: &OperationResult) -> Outcome {
 }
 
 fn failed(error: &Error) -> Outcome {
-    Outcome::Failed(error.code().to_owned())
+    Outcome::Failed(format!("{} {error}", error.code()))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::transport::code_of;
 use super::workload::Kind;
 
 /// Latencies are kept in microseconds up to this one, to three digits (Tene, "HdrHistogram").
@@ -16,8 +17,17 @@ const DIGITS: u8 = 3;
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     latencies: BTreeMap<Kind, Histogram<u64>>,
-    errors: BTreeMap<String, u64>,
+    errors: BTreeMap<String, Failures>,
     missing: u64,
+}
+
+/// The failures with one code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failures {
+    /// How many there were.
+    pub count: u64,
+    /// The text of one of them, its code first.
+    pub example: String,
 }
 
 /// Percentiles of latencies, in microseconds.
@@ -57,12 +67,14 @@ impl Recorder {
         self.missing += 1;
     }
 
-    /// Notes an operation that failed.
-    pub fn error(&mut self, code: &str) {
+    /// Notes an operation that failed with a text that begins with a code.
+    pub fn error(&mut self, text: &str) {
+        let code = code_of(text);
         match self.errors.get_mut(code) {
-            Some(count) => *count += 1,
+            Some(failures) => failures.count += 1,
             None => {
-                self.errors.insert(code.to_owned(), 1);
+                let failures = Failures { count: 1, example: text.to_owned() };
+                self.errors.insert(code.to_owned(), failures);
             }
         }
     }
@@ -76,8 +88,11 @@ impl Recorder {
                 None => drop(self.latencies.insert(kind, histogram)),
             }
         }
-        for (code, count) in other.errors {
-            *self.errors.entry(code).or_insert(0) += count;
+        for (code, theirs) in other.errors {
+            match self.errors.entry(code) {
+                Entry::Occupied(mut ours) => ours.get_mut().count += theirs.count,
+                Entry::Vacant(ours) => drop(ours.insert(theirs)),
+            }
         }
         self.missing += other.missing;
     }
@@ -96,7 +111,7 @@ impl Recorder {
 
     /// Errors by code.
     #[must_use]
-    pub const fn errors(&self) -> &BTreeMap<String, u64> {
+    pub const fn errors(&self) -> &BTreeMap<String, Failures> {
         &self.errors
     }
 
@@ -171,14 +186,17 @@ mod tests {
     #[test]
     fn errors_are_counted_by_code() {
         let mut all = Recorder::default();
-        all.error("TIMEOUT");
+        all.error("TIMEOUT 1 of 2 answered");
         let mut other = Recorder::default();
-        other.error("TIMEOUT");
-        other.error("OVERLOAD");
+        other.error("TIMEOUT 0 of 2 answered");
+        other.error("OVERLOAD the queue is full");
         all.merge(other);
-        let seen: Vec<_> =
-            all.errors().iter().map(|(code, count)| (code.as_str(), *count)).collect();
-        assert_eq!(seen, [("OVERLOAD", 1), ("TIMEOUT", 2)]);
+        let seen: Vec<_> = all
+            .errors()
+            .values()
+            .map(|of_code| (of_code.example.as_str(), of_code.count))
+            .collect();
+        assert_eq!(seen, [("OVERLOAD the queue is full", 1), ("TIMEOUT 1 of 2 answered", 2)]);
         assert_eq!(all.all_percentiles(), None);
     }
 

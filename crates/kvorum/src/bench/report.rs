@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::Options;
-use super::recorder::{Percentiles, Recorder};
+use super::recorder::{Failures, Percentiles, Recorder};
 use super::workload::Kind;
 
 /// What was measured.
@@ -63,8 +63,8 @@ impl Report<'_> {
         if recorder.reads_of_nothing() > 0 {
             lines.push(format!("{} reads found nothing", recorder.reads_of_nothing()));
         }
-        for (code, count) in recorder.errors() {
-            lines.push(format!("{count} operations failed: {code}"));
+        for Failures { count, example } in recorder.errors().values() {
+            lines.push(format!("{count} operations failed: {example}"));
         }
         lines.push(CLOSED_LOOP.to_owned());
         lines.join("\n")
@@ -89,6 +89,11 @@ impl Report<'_> {
                 (name, row)
             })
             .collect();
+        let errors: Map<String, Value> = recorder
+            .errors()
+            .iter()
+            .map(|(code, seen)| (code.clone(), seen.count.into()))
+            .collect();
         json!({
             "workload": options.workload_name(),
             "protocol": options.protocol_name(),
@@ -104,7 +109,7 @@ impl Report<'_> {
             "per_second": self.per_second(recorder.successes()),
             "latencies": latencies,
             "reads_of_nothing": recorder.reads_of_nothing(),
-            "errors": recorder.errors(),
+            "errors": errors,
         })
     }
 

@@ -56,7 +56,7 @@ impl RespConnection {
         self.stream.write_all(&self.output).await?;
         self.output.clear();
         match self.reply().await? {
-            Outcome::Failed(code) => bail!("the server answers {code}"),
+            Outcome::Failed(text) => bail!("the server answers {text}"),
             Outcome::Done | Outcome::Missing => Ok(()),
         }
     }
@@ -121,9 +121,8 @@ fn decode(input: &[u8]) -> anyhow::Result<Option<(Outcome, usize)>> {
         b'+' | b':' => Ok(Some((Outcome::Done, after))),
         b'_' => Ok(Some((Outcome::Missing, after))),
         b'-' => {
-            let text = String::from_utf8_lossy(line);
-            let code = text.split(' ').next().unwrap_or_default().to_owned();
-            Ok(Some((Outcome::Failed(code), after)))
+            let text = String::from_utf8_lossy(line).into_owned();
+            Ok(Some((Outcome::Failed(text), after)))
         }
         b'$' => {
             let length: i64 = std::str::from_utf8(line)?.parse().context("a broken length")?;
@@ -160,7 +159,7 @@ mod tests {
         complete(b":1\r\n", Outcome::Done, 4);
         complete(b"$4\r\na\r\nb\r\nrest", Outcome::Done, 10);
         complete(b"$-1\r\n", Outcome::Missing, 5);
-        complete(b"-TIMEOUT 1 of 2\r\n", Outcome::Failed("TIMEOUT".to_owned()), 17);
+        complete(b"-TIMEOUT 1 of 2\r\n", Outcome::Failed("TIMEOUT 1 of 2".to_owned()), 17);
         for incomplete in [&b"$4\r\na\r\nb\r"[..], b"$4\r", b"+OK", b""] {
             assert_eq!(decode(incomplete).unwrap(), None, "{}", incomplete.escape_ascii());
         }

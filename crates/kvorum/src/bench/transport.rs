@@ -37,8 +37,14 @@ pub enum Outcome {
     Done,
     /// It read a key that does not exist.
     Missing,
-    /// It failed, with a code.
+    /// It failed; the text begins with the code of the error.
     Failed(String),
+}
+
+/// The code at the beginning of the text of a failure.
+#[must_use]
+pub fn code_of(failure: &str) -> &str {
+    failure.split(' ').next().unwrap_or_default()
 }
 
 /// Where and how to connect.

@@ -163,7 +163,7 @@ pub fn key(number: u64) -> Bytes {
 
 /// A value: printable and not compressible to nothing.
 #[must_use]
-pub fn value(size: usize, seed: u64) -> Bytes {
+pub fn value(size: u32, seed: u64) -> Bytes {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut random = Random::new(seed, u64::MAX);
     let letter = |n: u64| LETTERS.get((n % 64) as usize).copied().unwrap_or(b'A');

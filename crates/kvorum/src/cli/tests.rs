@@ -1,6 +1,8 @@
 //! The command line as a whole, and the page that describes it.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use clap::error::ErrorKind;
@@ -47,6 +49,7 @@ fn impossible_command_lines_are_wrong_usage() {
     assert_eq!(kind("kvorum dev --nodes 0"), ErrorKind::ValueValidation);
     assert_eq!(kind("kvorum dev --ephemeral --data-dir d"), ErrorKind::ArgumentConflict);
     assert_eq!(kind("kvorum put k v --ttl soon"), ErrorKind::ValueValidation);
+    assert_eq!(kind("kvorum bench --value-size 16777217"), ErrorKind::ValueValidation);
     assert_eq!(kind("kvorum bench --operations 5 --duration 1s"), ErrorKind::ArgumentConflict);
 }
 
@@ -55,6 +58,18 @@ fn values_may_look_like_flags() {
     for value in ["-", "-1", "--x"] {
         let line = ["kvorum", "put", "key", value];
         assert!(Cli::try_parse_from(line).is_ok(), "{value}");
+    }
+}
+
+#[test]
+fn keys_and_values_may_be_any_bytes() {
+    let odd = OsStr::from_bytes(b"\xff\n");
+    let key = |command| vec![OsStr::new("kvorum"), OsStr::new(command), odd];
+    let mut lines = ["get", "del", "exists", "ttl"].map(key).to_vec();
+    lines.push([key("put"), vec![odd]].concat());
+    lines.push(["kvorum", "scan", "--prefix"].iter().map(OsStr::new).chain([odd]).collect());
+    for line in lines {
+        assert!(Cli::try_parse_from(&line).is_ok(), "{line:?}");
     }
 }
 
