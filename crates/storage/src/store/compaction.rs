@@ -19,6 +19,9 @@ use crate::options::lacks;
 /// deletes have no room.
 const LEAST_GAIN: u64 = 10;
 
+/// A segment that is freed becomes a spare unless there are this many more than are kept ready.
+const KEPT_SPARES: usize = 4;
+
 /// A segment that is being emptied.
 #[derive(Debug)]
 pub(super) struct Compaction {
@@ -284,7 +287,7 @@ impl Store {
         let SegmentHeader { number, bytes, .. } = free?.header;
         self.segments.remove(&number);
         let keep = bytes == self.options.segment_bytes
-            && self.space.spares.len() < 2 * self.wanted_spares();
+            && self.space.spares.len() < self.wanted_spares() + KEPT_SPARES;
         let spare = keep.then(|| self.space.spare_name());
         Some(Task::Free { name: segment::name(number), spare })
     }

@@ -304,6 +304,38 @@ fn a_checkpoint_that_the_device_stored_wrong_replaces_none() {
     checkpoint_is_read_back(&small()).unwrap();
 }
 
+#[test]
+fn a_checkpoint_that_cannot_be_completed_leaves_no_file_behind() {
+    // Write, sync, rename, sync of the directory.
+    for call in 1..=4 {
+        let disk = SimDisk::new();
+        let (mut store, _) = open(&disk, &small(), 1);
+        compacted(&mut store, 20);
+        store.maintenance.checkpoints.want();
+        let checkpoints = || {
+            let names = disk.list().unwrap().into_iter();
+            names.filter(|name| name.starts_with("checkpoint")).collect::<Vec<_>>()
+        };
+        let before = checkpoints();
+        assert_eq!(before.len(), 1);
+        let mut ended = false;
+        while !ended {
+            let work = store.maintain(Mono(1 << 40)).unwrap();
+            ended = matches!(work.task, Task::CheckpointEnd(_));
+            if ended {
+                disk.fail_at(disk.calls() + call, std::io::ErrorKind::Other);
+            }
+            let done = work.run();
+            store.work_done(done);
+            sync(&mut store);
+        }
+        assert_eq!((checkpoints(), store.stats().failures), (before, 1), "call {call}");
+        drop(store);
+        let (store, recovery) = open(&disk, &small(), 2);
+        assert!(recovery.damage.is_none() && header(&store, b"old").is_some());
+    }
+}
+
 /// The newest checkpoint goes bad on the disk while the store runs.
 pub(super) fn bad_checkpoint_is_replaced(options: &Options) -> Checked {
     let disk = SimDisk::new();
