@@ -148,6 +148,9 @@ impl Start {
             next_spare: self.inventory.next_spare,
             ..Space::default()
         };
+        // A process that was killed may have left names that a power cut would take back. Then a
+        // file that is a spare now would be a segment again, with what was written into it since.
+        self.sync_names()?;
         self.recycle(&recovered.unborn, &mut space)?;
         let born = self.birth(&mut space)?;
         let opening = Opening { log_id, start: self.header.start, prev: recovered.prev, verdict };
@@ -234,9 +237,10 @@ impl Start {
                 self.disk.remove(&name).map_err(OpenError::io(format!("remove {name}")))?;
             }
         }
-        if numbers.is_empty() {
-            return Ok(());
-        }
+        if numbers.is_empty() { Ok(()) } else { self.sync_names() }
+    }
+
+    fn sync_names(&self) -> Result<(), OpenError> {
         self.disk.sync_dir().map_err(OpenError::io("sync the data directory"))
     }
 
@@ -251,9 +255,6 @@ impl Start {
         for name in &useless {
             self.disk.remove(name).map_err(OpenError::io(format!("remove {name}")))?;
         }
-        if useless.is_empty() {
-            return Ok(());
-        }
-        self.disk.sync_dir().map_err(OpenError::io("sync the data directory"))
+        if useless.is_empty() { Ok(()) } else { self.sync_names() }
     }
 }

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use kvorum_core::Mono;
 
-use super::rig::{LIVES, open, put, seeds, small, sync};
+use super::rig::{LIVES, open, put, seed, seeds, small, sync};
 use super::world::{Checked, World, check};
-use crate::{Options, SimDisk};
+use crate::store::work::Task;
+use crate::{Options, SimDisk, Store, Survival};
 
 /// All background work that writes.
 const WRITING: [&str; 4] = ["checkpoint end", "checkpoint part", "free", "spare"];
@@ -136,6 +138,37 @@ fn the_power_may_go_at_every_call() {
         }
     }
     assert_eq!(cut_in, WRITING.into());
+}
+
+#[test]
+fn names_left_by_a_killed_process_are_durable_before_the_files_are_used() {
+    let disk = SimDisk::new();
+    let (mut store, _) = open(&disk, &small(), 1);
+    for n in 1.. {
+        put(&mut store, &(n % 20u64).to_le_bytes(), n, Some(&[1; 3000])).unwrap();
+        sync(&mut store);
+        let work = store.maintain(Mono(n << 20));
+        sync(&mut store);
+        let Some(work) = work else { continue };
+        if matches!(work.task, Task::Free { .. }) {
+            // The process ends between the renaming of the segment and the sync of its new name.
+            disk.cut_power_at(disk.calls() + 2);
+            let _ = work.run();
+            break;
+        }
+        let done = work.run();
+        store.work_done(done);
+    }
+    drop(store);
+    disk.kill();
+    for call in 1..12 {
+        let disk = disk.snapshot();
+        disk.cut_power_at(disk.calls() + call);
+        drop(Store::open(Arc::new(disk.clone()), small(), seed(2)));
+        disk.power_cycle(Survival::Nothing);
+        let (_, recovery) = open(&disk, &small(), 3);
+        assert_eq!(recovery.damage, None, "call {call}");
+    }
 }
 
 #[test]
