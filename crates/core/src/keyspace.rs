@@ -14,6 +14,17 @@ impl KeyspaceId {
     pub const LOCAL: KeyspaceId = KeyspaceId(0);
     /// The keyspace `default`.
     pub const DEFAULT: KeyspaceId = KeyspaceId(1);
+    /// Log entries and state of this node's Raft groups: local as well. The key is the group and
+    /// the index of the entry; the slot follows from the group, so that no slot holds many groups.
+    pub const RAFT: KeyspaceId = KeyspaceId(u32::MAX);
+
+    /// Whether the keyspace belongs to one node alone. Its records are never replicated as records
+    /// and never served to a client, no layout names it, and their versions only tell them apart:
+    /// they are no clock readings.
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        self.0 == Self::LOCAL.0 || self.0 == Self::RAFT.0
+    }
 }
 
 /// How the copies of a keyspace agree.

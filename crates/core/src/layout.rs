@@ -66,8 +66,8 @@ impl Layout {
     /// A layout of its parts; nodes and keyspaces are kept in the order of their ids.
     ///
     /// # Errors
-    /// [`InvalidLayout`] if a keyspace names a placement that does not exist, or a placement a
-    /// node that does not.
+    /// [`InvalidLayout`] if a keyspace has an id that is reserved or taken or names a placement
+    /// that does not exist, or if a placement names a node that does not.
     pub fn new(
         version: u64,
         mut nodes: Vec<NodeId>,
@@ -77,6 +77,14 @@ impl Layout {
         nodes.sort_unstable();
         nodes.dedup();
         keyspaces.sort_unstable_by_key(|keyspace| keyspace.id);
+        if keyspaces.iter().any(|ks| ks.id.is_local()) {
+            return Err(InvalidLayout(
+                "a keyspace has an id that is reserved for each node itself",
+            ));
+        }
+        if !keyspaces.is_sorted_by(|one, next| one.id < next.id) {
+            return Err(InvalidLayout("two keyspaces have the same id"));
+        }
         if keyspaces.iter().any(|ks| usize::from(ks.placement) >= placements.len()) {
             return Err(InvalidLayout("a keyspace names a placement that does not exist"));
         }
@@ -179,18 +187,22 @@ mod tests {
     use super::*;
     use crate::{Consistency, Mode};
 
-    fn layout(partitions: usize) -> Layout {
+    fn with_keyspaces(partitions: usize, ids: &[KeyspaceId]) -> Result<Layout, InvalidLayout> {
         let nodes: Vec<NodeId> = (1..=3).filter_map(NodeId::new).collect();
-        let placement = Placement::new(vec![nodes.clone(); partitions]).unwrap();
-        let keyspace = Keyspace {
-            id: KeyspaceId::DEFAULT,
-            name: "default".to_owned(),
+        let placement = Placement::new(vec![nodes.clone(); partitions])?;
+        let keyspace = |id: &KeyspaceId| Keyspace {
+            id: *id,
+            name: format!("keyspace {}", id.0),
             mode: Mode::Eventual,
             placement: 0,
             read: Consistency::Quorum,
             write: Consistency::Quorum,
         };
-        Layout::new(1, nodes, vec![keyspace], vec![placement]).unwrap()
+        Layout::new(1, nodes, ids.iter().map(keyspace).collect(), vec![placement])
+    }
+
+    fn layout(partitions: usize) -> Layout {
+        with_keyspaces(partitions, &[KeyspaceId::DEFAULT]).unwrap()
     }
 
     #[test]
@@ -203,6 +215,15 @@ mod tests {
             }
             assert_eq!(layout.partitions(KeyspaceId::DEFAULT).count(), partitions);
         }
+    }
+
+    #[test]
+    fn no_keyspace_has_an_id_that_is_reserved_or_taken() {
+        let refused = |ids: &[KeyspaceId]| with_keyspaces(1, ids).is_err();
+        assert!(refused(&[KeyspaceId::LOCAL]));
+        assert!(refused(&[KeyspaceId::DEFAULT, KeyspaceId::RAFT]));
+        assert!(refused(&[KeyspaceId(7), KeyspaceId::DEFAULT, KeyspaceId(7)]));
+        assert!(!refused(&[KeyspaceId(u32::MAX - 1), KeyspaceId::DEFAULT]));
     }
 
     #[test]

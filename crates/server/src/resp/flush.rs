@@ -30,8 +30,7 @@ pub(super) fn flushdb(call: &mut Call<'_, '_>) -> Handled {
 /// `FLUSHALL [ASYNC | SYNC]`: empties every keyspace.
 pub(super) fn flushall(call: &mut Call<'_, '_>) -> Handled {
     let layout = check(call)?;
-    let ids = layout.keyspaces().iter().map(|keyspace| keyspace.id);
-    let keyspaces = ids.filter(|&id| id != KeyspaceId::LOCAL).collect();
+    let keyspaces = layout.keyspaces().iter().map(|keyspace| keyspace.id).collect();
     start(call, layout, keyspaces)
 }
 
