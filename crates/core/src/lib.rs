@@ -32,6 +32,6 @@ pub use node::NodeId;
 pub use op::{Expiry, Item, Op, Reply, Request, Want};
 pub use record::{Header, Record};
 pub use slot::{SLOTS, Slot};
-pub use store::{Cursor, Lsn, Page, ReadError, Refused, ScanLimit, Store, Stored};
+pub use store::{Change, Cursor, Intent, Lsn, Page, ReadError, Refused, ScanLimit, Store, Stored};
 pub use time::{Mono, Now};
 pub use version::{Hlc, Version, Writer};

@@ -73,6 +73,61 @@ pub enum ReadError {
     Corrupt(Header),
 }
 
+/// One change of a [`Store::commit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The key has this record from now on, whatever it had before.
+    Put(Record),
+    /// Every key of the slot with `from <= key < to` disappears, without a tombstone.
+    Remove {
+        /// The keyspace of the keys.
+        keyspace: KeyspaceId,
+        /// The slot of the keys.
+        slot: Slot,
+        /// The first key.
+        from: Bytes,
+        /// The key behind the last; nothing disappears if it is not above `from`.
+        to: Bytes,
+    },
+}
+
+impl Change {
+    /// What a change takes in the log beside its keys and its value, in bytes, at most.
+    pub const OVERHEAD: usize = 64;
+
+    /// The removal of one key.
+    #[must_use]
+    pub fn remove(keyspace: KeyspaceId, slot: Slot, key: Bytes) -> Change {
+        let to = Cursor::after(slot, &key).key;
+        Change::Remove { keyspace, slot, from: key, to }
+    }
+
+    /// Bytes that the change takes in the log at most: the measure of
+    /// [`Store::max_commit_bytes`] and [`Store::room_for`].
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        Self::OVERHEAD
+            + match self {
+                Change::Put(record) => record.weight(),
+                Change::Remove { from, to, .. } => from.len() + to.len(),
+            }
+    }
+}
+
+/// What is to be written, when [`Store::room_for`] is asked. As disk and memory run out, the ones
+/// named first are refused first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Intent {
+    /// A client wants to store a value under a key that is not there.
+    NewKey,
+    /// A client wants to replace a value.
+    Value,
+    /// A client wants to delete a key.
+    Delete,
+    /// A Raft leader wants this replica to log entries, whatever is in them.
+    Append,
+}
+
 /// Why a record was not taken. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -85,6 +140,9 @@ pub enum Refused {
     /// The turn's frame is full: try again in the next turn.
     #[error("the frame of this turn is full")]
     FrameFull,
+    /// No frame will ever hold it.
+    #[error("it is larger than a frame of the log")]
+    TooLarge,
 }
 
 /// The store of one node.
@@ -125,9 +183,37 @@ pub trait Store {
     /// Adds a record to the log and the index, and returns its LSN.
     ///
     /// The caller has compared versions: the record is newer than what is stored, or equal to a
-    /// corrupt one. Records of [`KeyspaceId::LOCAL`] are never refused for space.
+    /// corrupt one. Records of local keyspaces ([`KeyspaceId::is_local`]) are never refused for
+    /// space.
     ///
     /// # Errors
     /// [`Refused`] says why the record was not taken.
     fn put(&mut self, record: Record) -> Result<Lsn, Refused>;
+
+    /// Makes all changes, one behind the other, and returns the LSN of the last (without any, that
+    /// of the newest record in the log). After a crash either all of them are there or none.
+    ///
+    /// Versions are not compared. A key that was removed is simply not there: nothing about it
+    /// says since when, so the caller knows which LSN must be durable before that is revealed.
+    /// Later the key may be put again, even with a version it had before.
+    ///
+    /// Space is never a reason to refuse: what has been agreed on must be applied. So before
+    /// something is promised that ends in a commit, [`Store::room_for`] is asked.
+    ///
+    /// # Errors
+    /// [`Refused::FrameFull`], and [`Refused::TooLarge`] if the changes weigh more than
+    /// [`Store::max_commit_bytes`], or one of them has a key that is longer than 65535 bytes.
+    fn commit(&mut self, changes: &[Change]) -> Result<Lsn, Refused>;
+
+    /// How much the changes of one commit may weigh together ([`Change::weight`]).
+    fn max_commit_bytes(&self) -> usize;
+
+    /// Whether there is room for something to be written later, in at most so many `commits` that
+    /// weigh `bytes` together ([`Change::weight`]). Nothing is set aside: both figures include all
+    /// that was promised earlier and is not written yet. An entry of a Raft log counts twice, as
+    /// the entry and as what applying it will write.
+    ///
+    /// # Errors
+    /// [`Refused::DiskFull`] and [`Refused::IndexFull`].
+    fn room_for(&self, intent: Intent, commits: usize, bytes: usize) -> Result<(), Refused>;
 }

@@ -205,6 +205,31 @@ impl Index {
         None
     }
 
+    /// Takes out the keys that a removal names, and tells of each its length and its entry.
+    pub(crate) fn remove(
+        &mut self,
+        removal: &RecordRef<'_>,
+        mut removed: impl FnMut(usize, &Entry),
+    ) {
+        let RecordRef { keyspace, slot, key: from, value: to, .. } = *removal;
+        let slots = self.keyspaces.get_mut(&keyspace);
+        let Some(slot) = slots.and_then(|slots| slots.get_mut(usize::from(slot.get()))) else {
+            return;
+        };
+        if from >= to {
+            return;
+        }
+        let range = IndexKey::new(from)..IndexKey::new(to);
+        for (key, entry) in slot.entries.extract_if(range, |_, _| true) {
+            let len = key.as_slice().len();
+            slot.live -= u64::from(!entry.tombstone());
+            self.keys -= 1;
+            self.key_bytes -= len as u64;
+            self.heap_bytes -= IndexKey::heap_bytes(len) as u64;
+            removed(len, &entry);
+        }
+    }
+
     /// Adds the keys of a slot that has none, in their order.
     pub(crate) fn add_sorted(
         &mut self,
@@ -284,6 +309,7 @@ impl Index {
                 _ => {}
             },
             Kind::Rebuilt => {}
+            Kind::Removed => self.remove(record, |_, _| {}),
         }
     }
 

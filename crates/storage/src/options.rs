@@ -157,12 +157,18 @@ pub enum Mutation {
     KeepBadCheckpoint,
     /// The verdict is voided while the log that a start replays is still damaged.
     VoidVerdictEarly,
+    /// A commit begins in a frame that has no room for all of it.
+    CommitInPart,
+    /// Replay does not remove what was removed.
+    ForgetRemovals,
+    /// A segment is freed before the removal of what was in it is durable.
+    FreeBeforeRemovals,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 21] = [
+    pub const ALL: [Mutation; 24] = [
         Mutation::SkipSync,
         Mutation::SkipDirectorySync,
         Mutation::ConstantEpoch,
@@ -184,5 +190,8 @@ impl Mutation {
         Mutation::ReadBackCache,
         Mutation::KeepBadCheckpoint,
         Mutation::VoidVerdictEarly,
+        Mutation::CommitInPart,
+        Mutation::ForgetRemovals,
+        Mutation::FreeBeforeRemovals,
     ];
 }

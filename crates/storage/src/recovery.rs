@@ -297,7 +297,12 @@ impl<'a> Replay<'a> {
     }
 
     fn record(&mut self, lsn: Lsn, record: &RecordRef<'_>, address: Address) {
-        self.out.highest = self.out.highest.max(record.version.hlc);
+        if !record.keyspace.is_local() {
+            self.out.highest = self.out.highest.max(record.version.hlc);
+        }
+        if record.kind == Kind::Removed && lacks!(self.options, ForgetRemovals) {
+            return;
+        }
         if record.kind == Kind::Rebuilt && record.tag >= self.verdict_start {
             self.out.verdict = None;
         }

@@ -1,6 +1,7 @@
 //! The store: one log, one index, and what the driver of a node does with them.
 
 mod checkpoint;
+mod commit;
 mod compaction;
 mod maintain;
 mod open;

@@ -289,7 +289,7 @@ fn copy(
         };
         let lsn = ctx.store.put(record).map_err(|refused| match refused {
             Refused::FrameFull => Stop::FrameFull(place),
-            Refused::DiskFull | Refused::IndexFull => Stop::NoSpace(place),
+            Refused::DiskFull | Refused::IndexFull | Refused::TooLarge => Stop::NoSpace(place),
         })?;
         ctx.clock.observe(header.version.hlc);
         *last = (*last).max(Some(lsn));

@@ -73,7 +73,7 @@ impl Server<'_, '_> {
                 self.ctx.clock.observe(version.hlc);
                 (Status::Applied { was_live }, Some(lsn))
             }
-            Err(Refused::DiskFull) => (Status::DiskFull, None),
+            Err(Refused::DiskFull | Refused::TooLarge) => (Status::DiskFull, None),
             Err(Refused::IndexFull) => (Status::IndexFull, None),
             Err(Refused::FrameFull) => (Status::Overloaded, None),
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kvorum_core::{
-    Cursor, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit, Slot, Store, Stored, Want,
+    Change, Cursor, Intent, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit, Slot,
+    Store, Stored, Want,
 };
 
 type Place = (KeyspaceId, Slot, Bytes);
@@ -94,5 +95,30 @@ impl Store for MemoryStore {
         let place = (record.keyspace, record.slot, record.key.clone());
         self.records.insert(place, (self.written, record));
         Ok(self.written)
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<Lsn, Refused> {
+        for change in changes {
+            match change {
+                Change::Put(record) => {
+                    self.put(record.clone())?;
+                }
+                Change::Remove { keyspace, slot, from, to } => {
+                    self.written.0 += 1;
+                    self.records.retain(|(ks, at, key), _| {
+                        (*ks, *at) != (*keyspace, *slot) || *key < *from || *key >= *to
+                    });
+                }
+            }
+        }
+        Ok(self.written)
+    }
+
+    fn max_commit_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    fn room_for(&self, _: Intent, _: usize, _: usize) -> Result<(), Refused> {
+        Ok(())
     }
 }

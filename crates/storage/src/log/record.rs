@@ -1,6 +1,6 @@
 //! One record of the log: its bytes and its checksum.
 
-use kvorum_core::{Header, Hlc, KeyspaceId, Slot, Version, Writer};
+use kvorum_core::{Change, Header, Hlc, KeyspaceId, Record, Slot, Version, Writer};
 
 use super::codec::{Put, Take, set_u32};
 
@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Lost,
     /// The node has copied what damage had taken; the verdict is void.
     Rebuilt,
+    /// All keys from this one up to the value, which is another key and not among them, are gone.
+    Removed,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Kind::Tombstone => 2,
             Kind::Lost => 3,
             Kind::Rebuilt => 4,
+            Kind::Removed => 5,
         }
     }
 
@@ -38,6 +41,7 @@ impl Kind {
             2 => Some(Kind::Tombstone),
             3 => Some(Kind::Lost),
             4 => Some(Kind::Rebuilt),
+            5 => Some(Kind::Removed),
             _ => None,
         }
     }
@@ -59,6 +63,40 @@ pub(crate) struct RecordRef<'a> {
 }
 
 impl<'a> RecordRef<'a> {
+    /// The record in the log of one that was put.
+    pub(crate) fn of(record: &'a Record) -> RecordRef<'a> {
+        let value = record.value.as_deref();
+        RecordRef {
+            kind: if value.is_some() { Kind::Value } else { Kind::Tombstone },
+            moved: false,
+            keyspace: record.keyspace,
+            slot: record.slot,
+            version: record.version,
+            tag: record.tag,
+            expire_ms: record.expire_ms,
+            key: &record.key,
+            value: value.unwrap_or_default(),
+        }
+    }
+
+    /// The record in the log of a change.
+    pub(crate) fn of_change(change: &'a Change) -> RecordRef<'a> {
+        match change {
+            Change::Put(record) => RecordRef::of(record),
+            Change::Remove { keyspace, slot, from, to } => RecordRef {
+                kind: Kind::Removed,
+                moved: false,
+                keyspace: *keyspace,
+                slot: *slot,
+                version: Version::default(),
+                tag: 0,
+                expire_ms: 0,
+                key: from,
+                value: to,
+            },
+        }
+    }
+
     /// The record that voids a damage verdict, written in the start of this number: a verdict of
     /// a later start stands.
     pub(crate) fn rebuilt(start: u32) -> RecordRef<'static> {

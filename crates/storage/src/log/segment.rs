@@ -171,6 +171,14 @@ impl Segment {
         }
     }
 
+    /// The record at `at` has taken an entry of the index away from here, whose record is this
+    /// long.
+    pub(crate) fn leave(&mut self, bytes: usize, at: Lsn) {
+        self.left_at = at;
+        self.live = self.live.saturating_sub(1);
+        self.live_bytes = self.live_bytes.saturating_sub(bytes as u64);
+    }
+
     /// Bytes of frames, padding included.
     pub(crate) fn used(&self) -> u64 {
         u64::from(self.end).saturating_sub(DATA as u64)

@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use kvorum_core::{
-    Cursor, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit, Slot, Stored, Want,
+    Change, Cursor, Intent, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit, Slot,
+    Stored, Want,
 };
 
 use super::Store;
 use crate::index::Entry;
 use crate::log::RECORD_HEADER;
-use crate::log::record::{Kind, RecordRef};
+use crate::log::record::RecordRef;
 use crate::options::lacks;
 
 impl kvorum_core::Store for Store {
@@ -73,35 +74,23 @@ impl kvorum_core::Store for Store {
 
     fn put(&mut self, record: Record) -> Result<Lsn, Refused> {
         self.admit(&record)?;
-        let value = record.value.as_deref();
-        let (lsn, address) = self.append(&RecordRef {
-            kind: if value.is_some() { Kind::Value } else { Kind::Tombstone },
-            moved: false,
-            keyspace: record.keyspace,
-            slot: record.slot,
-            version: record.version,
-            tag: record.tag,
-            expire_ms: record.expire_ms,
-            key: &record.key,
-            value: value.unwrap_or_default(),
-        })?;
-        let entry = Entry::new(&record.header(), address);
-        self.point(record.keyspace, record.slot, &record.key, entry);
-        self.highest = self.highest.max(record.version.hlc);
-        Ok(lsn)
+        self.write(&record)
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<Lsn, Refused> {
+        self.make_all(changes)
+    }
+
+    fn max_commit_bytes(&self) -> usize {
+        self.options.frame_bytes()
+    }
+
+    fn room_for(&self, intent: Intent, commits: usize, bytes: usize) -> Result<(), Refused> {
+        self.admit_later(intent, commits, bytes)
     }
 }
 
 impl Store {
-    /// Points the index at the entry of the record appended last, and keeps count of what is live
-    /// where.
-    fn point(&mut self, keyspace: KeyspaceId, slot: Slot, key: &[u8], entry: Entry) {
-        self.count_live(&entry, key.len());
-        if let Some(old) = self.index.insert(keyspace, slot, key, entry) {
-            self.count_dead(&old, key.len());
-        }
-    }
-
     pub(super) fn count_live(&mut self, entry: &Entry, key_len: usize) {
         if let Some(segment) = self.segments.get_mut(&entry.address().segment) {
             segment.live += 1;
@@ -111,10 +100,7 @@ impl Store {
 
     pub(super) fn count_dead(&mut self, entry: &Entry, key_len: usize) {
         if let Some(segment) = self.segments.get_mut(&entry.address().segment) {
-            segment.left_at = self.tail.last();
-            segment.live = segment.live.saturating_sub(1);
-            let bytes = entry.stored_len(key_len) as u64;
-            segment.live_bytes = segment.live_bytes.saturating_sub(bytes);
+            segment.leave(entry.stored_len(key_len), self.tail.last());
         }
     }
 

@@ -2,20 +2,27 @@
 //!
 //! Segments are allocated ahead, so that a frame never meets a full disk. When no more can be
 //! allocated, what is left is divided up: values are refused first, tombstones when only the room
-//! of compaction and of the next start is left. Node-local records are never refused.
+//! of compaction and of the next start is left.
 //!
 //! Deletes must get through, because nothing else gives space back. Each one takes a block of the
 //! log and frees nothing by itself: only compaction does, once enough of some segment is dead. So
 //! the room for deletes grows with the log ([`Store::reserved`]): by the time it is used up, that
 //! share of the log is dead, and there is a segment that is worth compacting.
+//!
+//! Records of local keyspaces and commits are never refused. Some were promised room: whoever is
+//! to promise something asks first, for all that is promised and not written yet, and that comes
+//! on top of what values or deletes leave alone. The others (votes, hard states, notes of the
+//! node) are few and small, and each of them makes the one before it dead, so that compaction
+//! keeps up with them; they may use the room of compaction, and that of the next start rather than
+//! fail.
 
-use kvorum_core::{KeyspaceId, Record, Refused};
+use kvorum_core::{Intent, Record, Refused};
 
 use super::Store;
 use super::compaction::Compaction;
 use super::work::Task;
 use crate::log::segment::{self, Segment};
-use crate::log::{BLOCK, RECORD_HEADER};
+use crate::log::{BLOCK, RECORD_HEADER, frame};
 use crate::options::lacks;
 use crate::store::sync::Birth;
 
@@ -80,15 +87,13 @@ impl Store {
     /// [`Refused::DiskFull`] and [`Refused::IndexFull`].
     pub(super) fn admit(&self, record: &Record) -> Result<(), Refused> {
         if RECORD_HEADER + record.weight() > self.options.frame_bytes() {
-            // No frame will ever hold it. Front ends refuse such a value before; a peer with
-            // larger limits may still send one.
-            return Err(Refused::DiskFull);
+            // Front ends refuse such a value before; a peer with larger limits may still send one.
+            return Err(Refused::TooLarge);
         }
-        let tier = match (record.keyspace, &record.value) {
-            (KeyspaceId::LOCAL, _) => return Ok(()),
-            (_, Some(_)) => Tier::Value,
-            (_, None) => Tier::Tombstone,
-        };
+        if record.keyspace.is_local() {
+            return Ok(());
+        }
+        let tier = if record.value.is_some() { Tier::Value } else { Tier::Tombstone };
         if !self.has_room(tier) {
             return Err(Refused::DiskFull);
         }
@@ -104,21 +109,71 @@ impl Store {
         }
     }
 
+    /// Decides whether something may be promised that will be written later.
+    ///
+    /// # Errors
+    /// [`Refused::DiskFull`] and [`Refused::IndexFull`].
+    pub(super) fn admit_later(
+        &self,
+        intent: Intent,
+        commits: usize,
+        bytes: usize,
+    ) -> Result<(), Refused> {
+        let limit = self.options.index_limit_bytes;
+        let (tier, limit) = match intent {
+            Intent::NewKey => (Tier::Value, limit),
+            Intent::Value => (Tier::Value, limit + limit / 8),
+            Intent::Delete => (Tier::Tombstone, limit + limit / 8),
+            // What is in the entries was admitted by the leader, and they do not stay.
+            Intent::Append => (Tier::Tombstone, limit + limit / 4),
+        };
+        // Each commit may be alone in a frame, and the end of a segment stays empty when the next
+        // frame does not fit: of the segment, less than a third.
+        let padding = commits.saturating_mul(BLOCK + frame::HEADER + frame::OPENING);
+        let need = bytes.saturating_add(bytes / 2).saturating_add(padding) as u64;
+        if !self.has_room_beside(tier, need) {
+            return Err(Refused::DiskFull);
+        }
+        if self.index.bytes() < limit { Ok(()) } else { Err(Refused::IndexFull) }
+    }
+
     /// Whether records of a tier are taken.
     pub(super) fn has_room(&self, tier: Tier) -> bool {
         if !self.space.full || lacks!(self.options, IgnoreSpace) {
             return true;
         }
-        let segment = self.usable_bytes();
+        self.room_of(tier) >= self.left_alone(tier)
+    }
+
+    /// Whether `bytes` more can be written and records of a tier are still taken then.
+    fn has_room_beside(&self, tier: Tier, bytes: u64) -> bool {
+        let needed = self.left_alone(tier).saturating_add(bytes);
+        let missing = needed.saturating_sub(self.room_of(tier)).div_ceil(self.usable_bytes());
+        let allocatable = |segments: u64| {
+            !self.space.full && self.may_allocate(segments.saturating_mul(self.segment_bytes()))
+        };
+        missing == 0 || allocatable(missing) || lacks!(self.options, IgnoreSpace)
+    }
+
+    /// What counts as room for records of a tier, in bytes.
+    fn room_of(&self, tier: Tier) -> u64 {
         match tier {
-            Tier::Value => self.room() >= self.reserved() * segment,
             // What compaction has taken for its copies and gives back soon takes nothing away
             // from deletes.
-            Tier::Tombstone => {
-                let returning = self.space.returning.min(FOR_COMPACTION * segment);
-                self.room() + returning >= (FOR_START + FOR_COMPACTION) * segment
+            Tier::Tombstone if self.space.full => {
+                self.room() + self.space.returning.min(FOR_COMPACTION * self.usable_bytes())
             }
-            Tier::Copy => self.room() >= FOR_START * segment + segment / 4,
+            Tier::Value | Tier::Tombstone | Tier::Copy => self.room(),
+        }
+    }
+
+    /// How many bytes of it records of a tier leave alone.
+    fn left_alone(&self, tier: Tier) -> u64 {
+        let segment = self.usable_bytes();
+        match tier {
+            Tier::Value => self.reserved() * segment,
+            Tier::Tombstone => (FOR_START + FOR_COMPACTION) * segment,
+            Tier::Copy => FOR_START * segment + segment / 4,
         }
     }
 
@@ -222,9 +277,9 @@ impl Store {
 
     /// Whether the limit and the disk have room for `bytes` more, and for a checkpoint.
     pub(super) fn may_allocate(&self, bytes: u64) -> bool {
-        let needed = bytes + self.checkpoint_reserve();
+        let needed = bytes.saturating_add(self.checkpoint_reserve());
         let limit = self.options.max_disk_bytes;
-        let allowed = limit == 0 || self.used_bytes() + needed <= limit;
+        let allowed = limit == 0 || self.used_bytes().saturating_add(needed) <= limit;
         // A disk that cannot say how much is free may still have it.
         allowed && self.disk.free_bytes().map_or(true, |free| needed <= free)
     }

@@ -110,22 +110,26 @@ impl Store {
     /// # Errors
     /// [`Refused::FrameFull`] if the open frame has no room; the next one will.
     pub(super) fn append(&mut self, record: &RecordRef<'_>) -> Result<(Lsn, Address), Refused> {
-        let mut open = match self.tail.open.take() {
-            Some(open) => open,
-            None => self.begin_frame(record.len()),
-        };
-        if open.buffer.len() + record.len() > open.room {
-            self.tail.open = Some(open);
-            return Err(Refused::FrameFull);
-        }
+        let open = self.open_frame(record.len())?;
         let place = open.at.offset + u32::try_from(open.buffer.len()).unwrap_or(u32::MAX);
         let address = Address { segment: open.at.segment, offset: place };
         record.encode(open.seed, &mut open.buffer);
         open.count += 1;
-        self.tail.open = Some(open);
         let lsn = self.tail.next;
         self.tail.next = Lsn(lsn.0 + 1);
         Ok((lsn, address))
+    }
+
+    /// The frame of this turn, if it has room for `need` bytes of records more.
+    ///
+    /// # Errors
+    /// [`Refused::FrameFull`] if it has not; the next one will.
+    pub(super) fn open_frame(&mut self, need: usize) -> Result<&mut OpenFrame, Refused> {
+        if self.tail.open.is_none() {
+            self.tail.open = Some(self.begin_frame(need));
+        }
+        let open = self.tail.open.as_mut();
+        open.filter(|open| open.buffer.len() + need <= open.room).ok_or(Refused::FrameFull)
     }
 
     /// Begins a frame that has room for `need` bytes of records, in a new segment if the current

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kvorum_core::{
-    Cursor, Hlc, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit, Slot, Store, Stored,
-    Want,
+    Change, Cursor, Hlc, Intent, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit,
+    Slot, Store, Stored, Want,
 };
 
 type Place = (KeyspaceId, Slot, Bytes);
@@ -13,7 +13,7 @@ type Place = (KeyspaceId, Slot, Bytes);
 /// A log and an index over it. What is not synced is lost in a crash.
 #[derive(Debug, Default)]
 pub(super) struct MemoryStore {
-    log: Vec<Record>,
+    log: Vec<Change>,
     index: BTreeMap<Place, Lsn>,
     damaged: BTreeSet<Lsn>,
     durable: Lsn,
@@ -32,8 +32,8 @@ impl MemoryStore {
     pub(super) fn crash(&mut self) {
         self.log.truncate(self.durable.0 as usize);
         self.index.clear();
-        for (at, record) in self.log.iter().enumerate() {
-            self.index.insert(place(record), Lsn(at as u64 + 1));
+        for (lsn, change) in (1..).map(Lsn).zip(&self.log) {
+            index(&mut self.index, lsn, change);
         }
     }
 
@@ -45,11 +45,27 @@ impl MemoryStore {
     }
 
     pub(super) fn highest(&self) -> Hlc {
-        self.log.iter().map(|record| record.version.hlc).max().unwrap_or_default()
+        let version = |change: &Change| match change {
+            Change::Put(record) => Some(record.version.hlc),
+            Change::Remove { .. } => None,
+        };
+        self.log.iter().filter_map(version).max().unwrap_or_default()
     }
 
     fn record(&self, lsn: Lsn) -> &Record {
-        &self.log[lsn.0 as usize - 1]
+        match &self.log[lsn.0 as usize - 1] {
+            Change::Put(record) => record,
+            Change::Remove { .. } => panic!("the index points to a removal"),
+        }
+    }
+
+    fn append(&mut self, change: Change) -> Lsn {
+        let lsn = Lsn(self.log.len() as u64 + 1);
+        // A record that took this number before a crash is forgotten with its damage.
+        self.damaged.remove(&lsn);
+        index(&mut self.index, lsn, &change);
+        self.log.push(change);
+        lsn
     }
 
     fn stored(&self, lsn: Lsn) -> Stored {
@@ -61,8 +77,15 @@ impl MemoryStore {
     }
 }
 
-fn place(record: &Record) -> Place {
-    (record.keyspace, record.slot, record.key.clone())
+fn index(index: &mut BTreeMap<Place, Lsn>, lsn: Lsn, change: &Change) {
+    match change {
+        Change::Put(record) => {
+            index.insert((record.keyspace, record.slot, record.key.clone()), lsn);
+        }
+        Change::Remove { keyspace, slot, from, to } => index.retain(|(ks, at, key), _| {
+            (*ks, *at) != (*keyspace, *slot) || *key < *from || *key >= *to
+        }),
+    }
 }
 
 impl Store for MemoryStore {
@@ -134,11 +157,21 @@ impl Store for MemoryStore {
             let repairs = stored.corrupt && record.version == version;
             assert!(record.version > version || repairs, "put something old over {version}");
         }
-        let lsn = Lsn(self.log.len() as u64 + 1);
-        // A record that took this number before a crash is forgotten with its damage.
-        self.damaged.remove(&lsn);
-        self.index.insert(place(&record), lsn);
-        self.log.push(record);
-        Ok(lsn)
+        Ok(self.append(Change::Put(record)))
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<Lsn, Refused> {
+        for change in changes {
+            self.append(change.clone());
+        }
+        Ok(Lsn(self.log.len() as u64))
+    }
+
+    fn max_commit_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    fn room_for(&self, _: Intent, _: usize, _: usize) -> Result<(), Refused> {
+        if self.full { Err(Refused::DiskFull) } else { Ok(()) }
     }
 }

@@ -1,10 +1,12 @@
 //! Each rule, left out, is noticed: otherwise the tests would not test it.
 
+use super::commits::removed_for_good;
 use super::crashes::{eventful_life, every_call};
 use super::damage::{
     bad_checkpoint_is_replaced, checkpoint_is_read_back, flipped_bit, moved_never_creates,
     verdict_stands,
 };
+use super::promises::promises_are_kept;
 use super::rig::small;
 use super::space::{deletes_go_on, fills_and_empties};
 use crate::{Mutation, Options};
@@ -55,6 +57,9 @@ missed! {
     values_taken_on_trust_are_noticed: TrustValues,
     corrupt_records_dropped_by_compaction_are_noticed: DropCorrupt,
     records_shown_before_they_are_durable_are_noticed: RevealPending,
+    a_commit_made_in_part_is_noticed: CommitInPart,
+    removals_that_replay_forgets_are_noticed: ForgetRemovals,
+    a_segment_freed_before_a_removal_is_durable_is_noticed: FreeBeforeRemovals,
 }
 
 #[test]
@@ -87,6 +92,7 @@ fn a_bad_checkpoint_left_as_it_is_is_noticed() {
 #[test]
 fn moved_records_that_create_keys_are_noticed() {
     assert!(moved_never_creates(&without(Mutation::MovedCreates)).is_err());
+    assert!(removed_for_good(&without(Mutation::MovedCreates)).is_err());
 }
 
 #[test]
@@ -99,4 +105,5 @@ fn deletes_without_room_of_their_own_are_noticed() {
 #[test]
 fn records_taken_without_space_are_noticed() {
     assert!(fills_and_empties(&without(Mutation::IgnoreSpace)).is_err());
+    assert!(promises_are_kept(&without(Mutation::IgnoreSpace), 100, 1000).is_err());
 }

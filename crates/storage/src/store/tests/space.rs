@@ -143,7 +143,7 @@ fn a_full_index_refuses_new_keys_only() {
 fn a_record_that_no_frame_can_hold_is_refused_for_good() {
     let (mut store, _) = open(&SimDisk::new(), &small(), 1);
     let huge = vec![0; 20 << 10];
-    assert_eq!(put(&mut store, b"a", 1, Some(&huge)), Err(Refused::DiskFull));
+    assert_eq!(put(&mut store, b"a", 1, Some(&huge)), Err(Refused::TooLarge));
     assert!(put(&mut store, b"a", 1, Some(&huge[..8 << 10])).is_ok());
 }
 
@@ -323,4 +323,27 @@ fn deletes_make_room_however_scattered_and_however_slow_the_background() {
         // Some dozens of pieces: a checkpoint, and a segment or two compacted.
         assert!(refused > 0 && longest < 3000, "{refused} of {keys}, one for {longest} turns");
     }
+}
+
+#[test]
+fn a_disk_full_of_short_records_has_room_for_a_checkpoint_of_them() {
+    let options = Options { segment_bytes: 256 << 10, ..small() };
+    let disk = SimDisk::new();
+    disk.set_capacity(Some(20 * u64::from(options.segment_bytes)));
+    let (mut store, _) = open(&disk, &options, 1);
+    let (mut now, mut key, mut refused) = (0, 0u64, 0);
+    while refused < 300 {
+        for _ in 0..8 {
+            key += 1;
+            let taken = put(&mut store, &key.to_le_bytes(), key, Some(&VALUE[..100]));
+            refused += u64::from(taken.is_err());
+        }
+        turn(&mut store, &mut now).unwrap();
+    }
+    let last = store.durable();
+    store.maintenance.checkpoints.want();
+    for _ in 0..200 {
+        turn(&mut store, &mut now).unwrap();
+    }
+    assert!(store.stats().checkpoint >= last, "{:?}", store.stats());
 }

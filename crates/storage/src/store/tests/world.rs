@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvorum_core::{
-    Cursor, Hlc, KeyspaceId, Lsn, Mono, Record, Refused, ScanLimit, Slot, Store as _, Stored,
-    Version, Want, Writer,
+    Change, Cursor, Hlc, KeyspaceId, Lsn, Mono, Record, Refused, ScanLimit, Slot, Store as _,
+    Stored, Version, Want, Writer,
 };
 
 use super::rig::{KEYSPACE, seed};
 use super::write_once::{WriteOnce, Written};
+use crate::index::Index;
 use crate::store::work::Task;
 use crate::{OpenError, Options, Recovery, SimDisk, Store, Survival, SyncJob, Work};
 
@@ -56,8 +57,10 @@ pub(super) struct World {
     store: Option<Store>,
     job: Option<SyncJob>,
     work: Option<Work>,
-    /// What was put, and under which LSN, as far as it is not known to be lost.
-    history: Vec<(Lsn, Record)>,
+    /// What was changed, and under which LSN, as far as it is not known to be lost.
+    history: Vec<(Lsn, Change)>,
+    /// The first and the last LSN of each commit.
+    commits: Vec<(Lsn, Lsn)>,
     /// Everything up to here was said or shown to be durable.
     durable: Lsn,
     start: u32,
@@ -93,6 +96,7 @@ impl World {
             job: None,
             work: None,
             history: Vec::new(),
+            commits: Vec::new(),
             durable: Lsn(0),
             start: 0,
             log_id: 0,
@@ -119,7 +123,8 @@ impl World {
     /// One random thing happens.
     pub(super) fn step(&mut self) -> Checked {
         match self.rng.below(100) {
-            0..45 => self.put()?,
+            0..37 => self.put()?,
+            37..45 => self.commit()?,
             45..58 => self.seal(),
             58..72 => self.complete()?,
             72..77 => self.read()?,
@@ -141,11 +146,11 @@ impl World {
 
     fn put(&mut self) -> Checked {
         let record = self.record();
-        let last = self.history.last().map_or(Lsn(0), |(lsn, _)| *lsn);
+        let last = self.last();
         match self.store().put(record.clone()) {
             Ok(lsn) => {
                 check!(lsn > last, "LSN {lsn:?} follows {last:?}");
-                self.history.push((lsn, record));
+                self.history.push((lsn, Change::Put(record)));
             }
             Err(Refused::FrameFull) => self.seal(),
             Err(Refused::DiskFull) => {
@@ -155,6 +160,71 @@ impl World {
             Err(refused) => return Err(format!("{refused}")),
         }
         Ok(())
+    }
+
+    /// Up to twenty changes at once.
+    fn commit(&mut self) -> Checked {
+        let most = self.store().max_commit_bytes();
+        let mut weight = 0;
+        let mut changes: Vec<Change> = (0..=self.rng.below(20)).map(|_| self.change()).collect();
+        changes.retain(|change| {
+            weight += change.weight();
+            weight <= most
+        });
+        let before = self.last();
+        match self.store().commit(&changes) {
+            Ok(last) => {
+                let first = Lsn(last.0 + 1 - changes.len() as u64);
+                check!(first > before, "LSN {first:?} follows {before:?}");
+                self.history.extend((first.0..).map(Lsn).zip(changes));
+                self.commits.push((first, last));
+            }
+            Err(Refused::FrameFull) => self.seal(),
+            Err(refused) => return Err(format!("a commit was refused: {refused}")),
+        }
+        Ok(())
+    }
+
+    fn change(&mut self) -> Change {
+        let group = self.rng.below(3);
+        let slot = Slot::new(group as u16).unwrap();
+        let index = self.rng.below(24);
+        match self.rng.below(8) {
+            0..4 => Change::Put(self.entry(group, index)),
+            4 => Change::Put(self.record()),
+            5 => {
+                let Record { keyspace, slot, key, .. } = self.record();
+                Change::remove(keyspace, slot, key)
+            }
+            6 => Change::remove(KeyspaceId::RAFT, slot, entry_key(group, index)),
+            _ => {
+                let (from, to) = (entry_key(group, index), entry_key(group, self.rng.below(24)));
+                Change::Remove { keyspace: KeyspaceId::RAFT, slot, from, to }
+            }
+        }
+    }
+
+    /// An entry of the log of a group. Its version is one that another entry of the same place had
+    /// before, or will have, with other bytes.
+    fn entry(&mut self, group: u64, index: u64) -> Record {
+        let version = Version { hlc: Hlc(index), writer: Writer(self.rng.below(2) as u32) };
+        let len = self.rng.below(900) as usize;
+        self.version += 1;
+        let value = self.version.to_le_bytes().iter().copied().cycle().take(len).collect();
+        Record {
+            keyspace: KeyspaceId::RAFT,
+            slot: Slot::new(group as u16).unwrap(),
+            key: entry_key(group, index),
+            version,
+            tag: 0,
+            expire_ms: 0,
+            value: Some(value),
+        }
+    }
+
+    /// The LSN of the newest change.
+    fn last(&self) -> Lsn {
+        self.history.last().map_or(Lsn(0), |(lsn, _)| *lsn)
     }
 
     fn record(&mut self) -> Record {
@@ -258,8 +328,16 @@ impl World {
 
     /// Reads a key; what is shown as durable must stay.
     fn read(&mut self) -> Checked {
-        let Some((_, record)) = self.history.last().cloned() else { return Ok(()) };
-        let Record { keyspace, slot, key, .. } = record;
+        let (keyspace, slot, key) = match self.history.last() {
+            None => return Ok(()),
+            Some((_, Change::Put(record))) => (record.keyspace, record.slot, record.key.clone()),
+            Some((_, Change::Remove { keyspace, slot, from, to })) => {
+                let (keyspace, slot, from, gone) = (*keyspace, *slot, from.clone(), from < to);
+                let stored = self.store().header(keyspace, slot, &from);
+                check!(stored.is_none() || !gone, "{from:?} is still there");
+                return Ok(());
+            }
+        };
         let Some(stored) = self.store().header(keyspace, slot, &key) else {
             return Err(format!("{key:?} is absent"));
         };
@@ -271,7 +349,10 @@ impl World {
     }
 
     fn lsn_of(&self, key: &Bytes, version: Version) -> Checked<Lsn> {
-        let found = self.history.iter().rev().find(|(_, r)| r.key == *key && r.version == version);
+        let found =
+            self.history.iter().rev().find(
+                |(_, it)| matches!(it, Change::Put(r) if r.key == *key && r.version == version),
+            );
         found
             .map(|(lsn, _)| *lsn)
             .ok_or_else(|| format!("{key:?} has version {version}, never put"))
@@ -349,16 +430,37 @@ impl World {
         check!(start > self.start, "start {start} after {}", self.start);
         check!(self.log_id == 0 || log_id == self.log_id, "another log");
         (self.start, self.log_id, self.durable) = (start, log_id, recovered);
+        for (first, last) in &self.commits {
+            let whole = *last <= recovered || *first > recovered;
+            check!(whole, "{recovered:?} is inside the commit {first:?} to {last:?}");
+        }
+        self.commits.retain(|(_, last)| *last <= recovered);
         self.history.retain(|(lsn, _)| *lsn <= recovered);
-        let newest = self.history.iter().map(|(_, r)| r.version.hlc).max().unwrap_or_default();
+        let reading = |change: &Change| match change {
+            Change::Put(record) if !record.keyspace.is_local() => Some(record.version.hlc),
+            _ => None,
+        };
+        let readings = self.history.iter().filter_map(|(_, change)| reading(change));
+        let newest = readings.max().unwrap_or_default();
         check!(recovery.highest >= newest, "highest is {:?}, not {newest:?}", recovery.highest);
         self.compare(true)
     }
 
     /// What the history says the store holds.
     fn expected(&self) -> BTreeMap<(KeyspaceId, Slot, Bytes), Record> {
-        let place = |record: &Record| (record.keyspace, record.slot, record.key.clone());
-        self.history.iter().map(|(_, record)| (place(record), record.clone())).collect()
+        let mut expected = BTreeMap::new();
+        for (_, change) in &self.history {
+            match change {
+                Change::Put(record) => {
+                    let place = (record.keyspace, record.slot, record.key.clone());
+                    expected.insert(place, record.clone());
+                }
+                Change::Remove { keyspace, slot, from, to } => expected.retain(|place, _| {
+                    (place.0, place.1) != (*keyspace, *slot) || place.2 < *from || place.2 >= *to
+                }),
+            }
+        }
+        expected
     }
 
     /// Everything in the store, values included.
@@ -368,7 +470,7 @@ impl World {
         let limit = ScanLimit { items: usize::MAX, bytes: usize::MAX };
         let store = self.store();
         let page = |keyspace| store.page(keyspace, &from, last, b"", limit, Want::Value).items;
-        [KeyspaceId::LOCAL, KEYSPACE].into_iter().flat_map(page).collect()
+        SPACES.into_iter().flat_map(page).collect()
     }
 
     /// The store holds exactly what the history says.
@@ -384,12 +486,11 @@ impl World {
         }
         check!(found.len() == expected.len(), "{} of {} keys", found.len(), expected.len());
         let last = Slot::new(kvorum_core::SLOTS - 1).unwrap();
-        let spaces = [KeyspaceId::LOCAL, KEYSPACE];
         let live: u64 =
-            spaces.iter().map(|space| self.store().live(*space, Slot::default(), last)).sum();
+            SPACES.iter().map(|space| self.store().live(*space, Slot::default(), last)).sum();
         let values = expected.values().filter(|record| record.value.is_some()).count() as u64;
         check!(live == values, "{live} of {values} keys count as live");
-        Ok(())
+        self.store().accounts()
     }
 
     /// After a flipped bit: a verdict, or every key is right or known to be corrupt.
@@ -413,6 +514,37 @@ impl World {
         }
         check!(found.len() == expected.len(), "{} of {} keys", found.len(), expected.len());
         Ok(tolerated)
+    }
+}
+
+/// The keyspaces that are written to.
+const SPACES: [KeyspaceId; 3] = [KeyspaceId::LOCAL, KEYSPACE, KeyspaceId::RAFT];
+
+fn entry_key(group: u64, index: u64) -> Bytes {
+    [&[group as u8][..], &index.to_be_bytes()].concat().into()
+}
+
+impl Store {
+    /// What is counted as things change is what counting anew comes to.
+    fn accounts(&self) -> Checked {
+        let mut fresh = Index::default();
+        let mut segments = BTreeMap::new();
+        for (keyspace, slot, keys) in self.index.slots((KeyspaceId::LOCAL, Slot::default())) {
+            for (key, entry) in keys.iter() {
+                fresh.insert(keyspace, slot, key.as_slice(), *entry);
+                let (live, bytes) = segments.entry(entry.address().segment).or_insert((0, 0));
+                *live += 1;
+                *bytes += entry.stored_len(key.as_slice().len()) as u64;
+            }
+        }
+        let sizes = |index: &Index| (index.keys(), index.key_bytes(), index.bytes());
+        check!(sizes(&self.index) == sizes(&fresh), "{:?} {:?}", sizes(&self.index), sizes(&fresh));
+        for (number, segment) in &self.segments {
+            let counted = (segment.live, segment.live_bytes);
+            let found = segments.remove(number).unwrap_or_default();
+            check!(counted == found, "segment {number}: {counted:?} counted, {found:?} found");
+        }
+        Ok(())
     }
 }
 
