@@ -17,7 +17,7 @@ mod link;
 mod outgoing;
 
 pub(crate) use accept::listen;
-pub(crate) use handshake::Identity;
+pub(crate) use handshake::LocalNode;
 pub(crate) use introduction::Announcement;
 pub use introduction::{IntroductionService, introduction_service};
 pub(crate) use keep::Keeper;

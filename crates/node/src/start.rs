@@ -23,7 +23,7 @@ use crate::handle::{self, Ending, QUEUED_BATCHES, Shared};
 use crate::incoming::Incoming;
 use crate::listener;
 use crate::peer::Announcement;
-use crate::peer::{self, Identity, Keeper, Links};
+use crate::peer::{self, Keeper, Links, LocalNode};
 use crate::turn::inbox::Inbox;
 use crate::turn::upkeep::Upkeep;
 use crate::turn::wal::Wal;
@@ -134,8 +134,8 @@ async fn prepare(
     for (incoming, protocol) in listeners {
         spawn_local(listener::accept(incoming, protocol, Rc::clone(&connections)));
     }
-    let identity = Identity { cluster: options.cluster.clone(), me: options.id, process };
-    let links = Rc::new(Links::new(identity, clock, Rc::clone(&inbox)));
+    let us = LocalNode { cluster: options.cluster.clone(), me: options.id, process };
+    let links = Rc::new(Links::new(us, clock, Rc::clone(&inbox)));
     let incoming = Incoming::new("peer", peer_listener, options.max_connections, b"");
     spawn_local(peer::listen(incoming, Rc::clone(&links)));
     let ourselves = announcement(&options, peer_address.port());

@@ -92,7 +92,7 @@ async fn welcome(
     let Some(Frame { content: Some(Content::Handshake(said)) }) = first else {
         return Err("the first frame is not a handshake".to_owned());
     };
-    let admitted = links.identity().check(&said).and_then(|heard| {
+    let admitted = links.node().check(&said).and_then(|heard| {
         links.admit(&heard)?;
         Ok(heard)
     });
@@ -107,7 +107,7 @@ async fn welcome(
     let pair = waiting.borrow_mut().join(heard, half, links.mono());
     let Some(streams) = pair else { return Ok(()) };
     for (class, half) in [(Class::Data, &streams.data), (Class::Bulk, &streams.bulk)] {
-        let answer = links.identity().speak(heard.from, class, heard.connection);
+        let answer = links.node().speak(heard.from, class, heard.connection);
         half.outgoing.send(Content::Handshake(answer)).map_err(|error| error.to_string())?;
     }
     links.install(&heard, streams);

@@ -74,7 +74,7 @@ async fn open(
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
     let (outgoing, frames) = queue();
-    let hello = links.identity().speak(peer, class, connection);
+    let hello = links.node().speak(peer, class, connection);
     outgoing.send(Content::Handshake(hello)).map_err(|error| error.to_string())?;
     let answer = client.frames(frames).await.map_err(|status| status.message().to_owned())?;
     let mut incoming = answer.into_inner();
@@ -84,7 +84,7 @@ async fn open(
         Some(Frame { content: Some(Content::Refusal(reason)) }) => return Err(reason),
         _ => return Err(format!("node {peer} did not answer with a handshake")),
     };
-    let heard = links.identity().check(&said)?;
+    let heard = links.node().check(&said)?;
     if heard.from != peer || heard.class != class || heard.connection != connection {
         return Err(format!("node {} answered in the place of node {peer}", heard.from));
     }

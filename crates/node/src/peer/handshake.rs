@@ -9,7 +9,7 @@ const PROTOCOL: u32 = 1;
 
 /// What is the same in all handshakes of one process.
 #[derive(Clone, Debug)]
-pub(crate) struct Identity {
+pub(crate) struct LocalNode {
     /// The name of the cluster.
     pub(crate) cluster: String,
     /// This node.
@@ -31,7 +31,7 @@ pub(crate) struct Handshake {
     pub(crate) connection: u64,
 }
 
-impl Identity {
+impl LocalNode {
     /// What this node says first on a stream.
     pub(crate) fn speak(&self, to: NodeId, class: Class, connection: u64) -> proto::Handshake {
         proto::Handshake {
@@ -83,8 +83,8 @@ impl Identity {
 mod tests {
     use super::*;
 
-    fn identity(me: u32, cluster: &str) -> Identity {
-        Identity {
+    fn node(me: u32, cluster: &str) -> LocalNode {
+        LocalNode {
             cluster: cluster.to_owned(),
             me: NodeId::new(me).unwrap(),
             process: u64::from(me),
@@ -93,15 +93,15 @@ mod tests {
 
     #[test]
     fn a_handshake_is_understood_by_the_node_it_is_meant_for_only() {
-        let (one, two) = (identity(1, "a"), identity(2, "a"));
+        let (one, two) = (node(1, "a"), node(2, "a"));
         let said = one.speak(two.me, Class::Bulk, 42);
         let heard = two.check(&said).unwrap();
         assert_eq!(
             heard,
             Handshake { from: one.me, class: Class::Bulk, process: 1, connection: 42 }
         );
-        assert!(identity(3, "a").check(&said).unwrap_err().contains("this is node 3"));
-        assert!(identity(2, "b").check(&said).unwrap_err().contains("cluster"));
+        assert!(node(3, "a").check(&said).unwrap_err().contains("this is node 3"));
+        assert!(node(2, "b").check(&said).unwrap_err().contains("cluster"));
         let later = proto::Handshake { protocol: 2, ..said };
         assert!(two.check(&later).unwrap_err().contains("protocol 2"));
     }

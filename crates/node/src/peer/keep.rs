@@ -82,7 +82,7 @@ impl Keeper {
             self.links.introduced(id, process);
             // The node with the lower id dials, so that there is one connection; the other one
             // has knocked by its introduction.
-            if self.links.identity().me < id && self.links.is_open() && !self.links.is_up(id) {
+            if self.links.node().me < id && self.links.is_open() && !self.links.is_up(id) {
                 self.dial(id, answer.advertised.peer_port).await?;
             }
         }

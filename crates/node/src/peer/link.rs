@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use tonic::Streaming;
 
 use super::Streams;
-use super::handshake::{Handshake, Identity};
+use super::handshake::{Handshake, LocalNode};
 use super::outgoing::Outgoing;
 use crate::clock::Clock;
 use crate::telemetry::PeerMetrics;
@@ -24,7 +24,7 @@ use crate::turn::inbox::{Arrival, Inbox};
 
 /// All connections to peers. Lives on the shard thread.
 pub(crate) struct Links {
-    identity: Identity,
+    node: LocalNode,
     clock: Clock,
     inbox: Rc<Inbox>,
     /// Streams are taken only once this node serves.
@@ -80,10 +80,10 @@ impl Drop for Link {
 }
 
 impl Links {
-    pub(crate) fn new(identity: Identity, clock: Clock, inbox: Rc<Inbox>) -> Links {
+    pub(crate) fn new(node: LocalNode, clock: Clock, inbox: Rc<Inbox>) -> Links {
         Links {
             durable: Cell::new(Lsn::default()),
-            identity,
+            node,
             clock,
             inbox,
             open: Cell::new(false),
@@ -94,8 +94,8 @@ impl Links {
         }
     }
 
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.identity
+    pub(crate) fn node(&self) -> &LocalNode {
+        &self.node
     }
 
     pub(crate) fn mono(&self) -> Mono {
@@ -169,7 +169,7 @@ impl Links {
     /// # Errors
     /// Why not, in words for both sides' logs.
     pub(super) fn admit(&self, heard: &Handshake) -> Result<(), String> {
-        let (me, them) = (self.identity.me, heard.from);
+        let (me, them) = (self.node.me, heard.from);
         if !self.open.get() {
             return Err(format!("node {me} does not serve yet"));
         }

@@ -31,7 +31,7 @@ impl Turn {
         self.parts.links.introduced(id, process);
         // A node that introduces itself is reachable. Only the dialling side concludes something
         // from it, or two nodes would greet each other without a pause.
-        if self.parts.links.identity().me < id && !self.parts.links.is_up(id) {
+        if self.parts.links.node().me < id && !self.parts.links.is_up(id) {
             self.parts.links.knock(id);
         }
         self.advance(now);
@@ -84,7 +84,7 @@ impl Turn {
                 .clone_into(&mut self.waiting);
             return;
         };
-        let me = self.parts.links.identity().me;
+        let me = self.parts.links.node().me;
         let mut shard = Shard::new(Options::new(me), Arc::clone(&layout), clock);
         shard.step(now, In::Durable(self.durable), &mut self.parts.store, &mut self.outs);
         self.shard = Some(shard);
@@ -108,7 +108,7 @@ impl Turn {
             return;
         }
         shard.observe(clock_above);
-        let me = self.parts.links.identity().me;
+        let me = self.parts.links.node().me;
         let held: Vec<PartitionId> = shard.layout().partitions_on(me).collect();
         tracing::warn!(
             "[REPLICATE] {} partitions are copied from other nodes: {reason}",
@@ -200,7 +200,7 @@ impl Turn {
     fn repair(&mut self, now: Now) {
         self.corrupt.extend(self.parts.store.take_corrupt());
         let Some(shard) = &self.shard else { return };
-        let (layout, me) = (Arc::clone(shard.layout()), self.parts.links.identity().me);
+        let (layout, me) = (Arc::clone(shard.layout()), self.parts.links.node().me);
         let whole = |partition: PartitionId| {
             let replicas = layout.replicas(partition);
             replicas.len() > 1 && replicas.iter().all(|id| *id == me || shard.is_up(*id))

@@ -178,7 +178,7 @@ impl Turn {
         let ours = &self.parts.ourselves;
         let founding = self.parts.founding.borrow();
         let mut nodes = vec![NodeStatus {
-            id: self.parts.links.identity().me,
+            id: self.parts.links.node().me,
             name: ours.name.clone(),
             advertised: ours.advertised.clone(),
             up: true,

@@ -49,7 +49,7 @@ struct Source {
     from: Cursor,
     state: State,
     /// A record this source holds damaged, which was not stored here when last looked at.
-    damaged: Option<Identity>,
+    damaged: Option<RecordId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ enum State {
 
 /// One version of one key.
 #[derive(Debug)]
-struct Identity {
+struct RecordId {
     keyspace: KeyspaceId,
     slot: Slot,
     key: Bytes,
@@ -80,7 +80,7 @@ pub(super) enum Rebuilding {
 /// Why the rest of a page was not stored.
 enum Stop {
     /// The source cannot show the record at this place.
-    Damaged(Identity, Cursor),
+    Damaged(RecordId, Cursor),
     /// The store takes no more in this turn.
     FrameFull(Cursor),
     /// The store takes no more until something is deleted.
@@ -138,8 +138,8 @@ impl Rebuild {
                 source.from = place;
                 source.state = pause;
             }
-            Err(Stop::Damaged(identity, place)) => {
-                source.damaged = Some(identity);
+            Err(Stop::Damaged(id, place)) => {
+                source.damaged = Some(id);
                 source.from = place;
                 source.state = pause;
             }
@@ -164,7 +164,7 @@ impl Rebuild {
     ) -> Rebuilding {
         let now = ctx.now.mono;
         for source in &mut self.sources {
-            let stored = source.damaged.as_ref().and_then(|identity| stored(ctx, identity));
+            let stored = source.damaged.as_ref().and_then(|id| stored(ctx, id));
             if let Some(pending) = stored {
                 source.damaged = None;
                 self.last = self.last.max(pending);
@@ -271,17 +271,17 @@ fn copy(
     last: &mut Option<Lsn>,
 ) -> Result<(), Stop> {
     for PageItem { slot, key, header, value } in items {
-        let identity = Identity { keyspace, slot, key, version: header.version };
-        if let Some(pending) = stored(ctx, &identity) {
+        let id = RecordId { keyspace, slot, key, version: header.version };
+        if let Some(pending) = stored(ctx, &id) {
             *last = (*last).max(pending);
             continue;
         }
-        let place = Cursor { slot, key: identity.key.clone() };
-        let Some(value) = value else { return Err(Stop::Damaged(identity, place)) };
+        let place = Cursor { slot, key: id.key.clone() };
+        let Some(value) = value else { return Err(Stop::Damaged(id, place)) };
         let record = Record {
             keyspace,
             slot,
-            key: identity.key,
+            key: id.key,
             version: header.version,
             tag: header.tag,
             expire_ms: header.expire_ms,
@@ -299,9 +299,9 @@ fn copy(
 
 /// Whether this version or a newer one is stored here, whole; and if so, the LSN that must be
 /// durable for it to stay. A newer one that is damaged still tells that this one is out of date.
-fn stored(ctx: &Context<'_>, identity: &Identity) -> Option<Option<Lsn>> {
-    let stored = ctx.store.header(identity.keyspace, identity.slot, &identity.key)?;
-    let newer = stored.header.version > identity.version;
-    let whole = stored.header.version == identity.version && !stored.corrupt;
+fn stored(ctx: &Context<'_>, id: &RecordId) -> Option<Option<Lsn>> {
+    let stored = ctx.store.header(id.keyspace, id.slot, &id.key)?;
+    let newer = stored.header.version > id.version;
+    let whole = stored.header.version == id.version && !stored.corrupt;
     (newer || whole).then_some(stored.pending)
 }
