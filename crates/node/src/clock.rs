@@ -25,7 +25,13 @@ impl Clock {
 
     /// The present on the monotonic clock.
     pub(crate) fn mono(self) -> Mono {
-        Mono(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+        self.reading(Instant::now())
+    }
+
+    /// What the monotonic clock read at a moment.
+    pub(crate) fn reading(self, at: Instant) -> Mono {
+        let micros = at.saturating_duration_since(self.origin).as_micros();
+        Mono(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
     /// The moment of a monotonic reading, for timers.

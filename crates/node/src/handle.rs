@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::peer::Announcement;
+use crate::turn::inbox;
 use crate::{Options, Protocol, Serving, Status, start};
 
 /// How many batches may wait to be taken by the shard thread.
@@ -95,7 +96,7 @@ impl Node {
         }
         let lost: Vec<Error> = requests.iter().map(lost).collect();
         let count = requests.len();
-        let bytes = requests.iter().map(|request| request.op.weight()).sum();
+        let bytes = requests.iter().map(inbox::weight).sum();
         let (answer, answered) = oneshot::channel();
         if let Err(error) = self.enqueue(requests, bytes, answer) {
             return vec![Err(error); count];

@@ -13,6 +13,8 @@ use metrics::{
 pub(crate) struct TurnMetrics {
     /// From the arrival of the oldest input of a turn to the turn.
     pub(crate) queue: Histogram,
+    /// From there until its last request was handed to the shard.
+    pub(crate) wait: Histogram,
     /// A turn without its sync.
     pub(crate) turn: Histogram,
     /// Inputs per turn.
@@ -36,6 +38,7 @@ impl TurnMetrics {
         describe();
         TurnMetrics {
             queue: histogram!("kvorum_queue_seconds"),
+            wait: histogram!("kvorum_request_wait_seconds"),
             turn: histogram!("kvorum_turn_seconds"),
             inputs: histogram!("kvorum_turn_inputs"),
             frame_bytes: histogram!("kvorum_peer_frame_bytes"),
@@ -51,6 +54,10 @@ impl TurnMetrics {
 /// Says what the metrics mean that do not say it themselves.
 fn describe() {
     describe_histogram!("kvorum_queue_seconds", "From the arrival of a turn's oldest input to it");
+    describe_histogram!(
+        "kvorum_request_wait_seconds",
+        "From the arrival of a turn's oldest input until its last request was taken on"
+    );
     describe_histogram!("kvorum_turn_seconds", "A turn of the shard thread, without its sync");
     describe_histogram!("kvorum_turn_inputs", "Requests, frames and events of one turn");
     describe_histogram!("kvorum_wal_sync_seconds", "One write and sync of the log");
@@ -70,7 +77,16 @@ fn describe() {
     );
     describe_counter!("kvorum_late_acks_total", "Answers to operations that were over");
     describe_counter!("kvorum_corrupt_records_total", "Stored records that failed their checksum");
-    describe_counter!("kvorum_shed_total", "Messages dropped because their deadline had passed");
+    describe_counter!("kvorum_shed_total", "Messages of peers refused for want of room");
+    describe_counter!("kvorum_expired_total", "Messages dropped: their senders wait no longer");
+    describe_counter!(
+        "kvorum_refused_requests_total",
+        "Requests refused because requests wait too long for their turn"
+    );
+    describe_counter!(
+        "kvorum_hurried_reads_total",
+        "Reads that asked one replica more because another was slow"
+    );
     describe_gauge!("kvorum_waiting_for_log", "Answers and messages that wait for the log");
     describe_gauge!("kvorum_replay_bytes", "Bytes of log that a start would replay");
     describe_gauge!("kvorum_peer_in_flight_bytes", "Bytes sent to a peer and not acknowledged");
@@ -85,10 +101,13 @@ pub(crate) struct EventMetrics {
     restamps: Counter,
     superseded: Counter,
     read_repairs: Counter,
+    hurried: Counter,
     under_replicated: Counter,
     late_acks: Counter,
     corrupt: Counter,
     shed: Counter,
+    expired: Counter,
+    refused: Counter,
 }
 
 impl EventMetrics {
@@ -97,10 +116,13 @@ impl EventMetrics {
             restamps: counter!("kvorum_restamps_total"),
             superseded: counter!("kvorum_superseded_total"),
             read_repairs: counter!("kvorum_read_repairs_total"),
+            hurried: counter!("kvorum_hurried_reads_total"),
             under_replicated: counter!("kvorum_under_replicated_total"),
             late_acks: counter!("kvorum_late_acks_total"),
             corrupt: counter!("kvorum_corrupt_records_total"),
             shed: counter!("kvorum_shed_total"),
+            expired: counter!("kvorum_expired_total"),
+            refused: counter!("kvorum_refused_requests_total"),
         }
     }
 
@@ -110,10 +132,13 @@ impl EventMetrics {
             Event::Restamp => &self.restamps,
             Event::Superseded => &self.superseded,
             Event::ReadRepair => &self.read_repairs,
+            Event::Hurried => &self.hurried,
             Event::UnderReplicated => &self.under_replicated,
             Event::LateAck => &self.late_acks,
             Event::Corrupt => &self.corrupt,
             Event::Shed => &self.shed,
+            Event::Expired => &self.expired,
+            Event::Refused => &self.refused,
         }
     }
 }

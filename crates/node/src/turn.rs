@@ -9,6 +9,7 @@
 //! 5. The log is written and synced, here or on a thread; what becomes durable is the first input
 //!    of a later turn, together with all that has arrived meanwhile: group commit without timers.
 
+mod backlog;
 pub(crate) mod callers;
 mod duties;
 pub(crate) mod inbox;
@@ -18,20 +19,19 @@ pub(crate) mod upkeep;
 pub(crate) mod wal;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use kvorum_core::{Error, KeyspaceId, Lsn, Mono, NodeId, Now, Outcome, Reply, Request, Slot};
+use kvorum_core::{Error, KeyspaceId, Lsn, Mono, Now, Outcome, Reply, Request, Slot};
 use kvorum_replication::Event;
 use kvorum_shard::{In, Out, Shard};
 use kvorum_storage::{Fatal, Store, WorkDone};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
+use self::backlog::{Backlog, Next, ReceivedFrame};
 use self::callers::{Caller, Callers};
 use self::inbox::{Arrival, Inbox};
 use self::observe::Observer;
@@ -79,11 +79,7 @@ pub(crate) struct Turn {
     /// There is none before the node knows its cluster.
     shard: Option<Shard>,
     callers: Callers,
-    /// What has arrived and waits for room in the log's open frame.
-    frames: VecDeque<(NodeId, u64, Bytes)>,
-    requests: VecDeque<(Caller, Request)>,
-    /// About how many bytes of the open frame of the log are filled.
-    filled: usize,
+    backlog: Backlog,
     outs: Vec<Out>,
     /// A frame was sent in this turn.
     sent: bool,
@@ -113,6 +109,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new(parts: Parts) -> Turn {
+        let backlog = Backlog::new(parts.frame_room);
         Turn {
             durable: parts.store.durable(),
             settled: parts.store.durable(),
@@ -120,9 +117,7 @@ impl Turn {
             parts,
             shard: None,
             callers: Callers::new(),
-            frames: VecDeque::new(),
-            requests: VecDeque::new(),
-            filled: 0,
+            backlog,
             outs: Vec::new(),
             sent: false,
             syncing: false,
@@ -162,7 +157,7 @@ impl Turn {
         let deadline = self.shard.as_ref().and_then(Shard::next_deadline);
         let filled = self.parts.inbox.filled();
         match deadline {
-            _ if !self.parts.inbox.is_empty() || self.next_fits() => {}
+            _ if !self.parts.inbox.is_empty() || self.backlog.next_fits() => {}
             None => filled.await,
             Some(at) => {
                 let at = tokio::time::Instant::from_std(self.parts.clock.instant(at));
@@ -174,16 +169,20 @@ impl Turn {
 
     async fn turn(&mut self, arrivals: &mut Vec<Arrival>) -> Result<(), Fatal> {
         let begun = Instant::now();
-        if let Some(oldest) = self.parts.inbox.take(arrivals) {
+        let oldest = self.parts.inbox.take(arrivals);
+        if let Some(oldest) = oldest {
             self.metrics.queue.record(seconds(begun - oldest));
             self.metrics.inputs.record(arrivals.len() as f64);
         }
         let now = self.parts.clock.now();
+        let arrived = oldest.map_or(now.mono, |oldest| self.parts.clock.reading(oldest));
         self.parts.connections.set_now(now);
         for arrival in arrivals.drain(..) {
-            self.take(now, arrival)?;
+            self.take(now, arrived, arrival)?;
         }
-        self.work_off(now);
+        if self.work_off(now) {
+            self.measure_wait(now, arrived);
+        }
         if let Some(shard) = &mut self.shard {
             if shard.next_deadline().is_some_and(|at| at <= now.mono) {
                 shard.step(now, In::Deadline, &mut self.parts.store, &mut self.outs);
@@ -200,13 +199,16 @@ impl Turn {
         self.sync()
     }
 
-    fn take(&mut self, now: Now, arrival: Arrival) -> Result<(), Fatal> {
+    /// Takes one of the arrivals, the oldest of which came at `arrived`.
+    fn take(&mut self, now: Now, arrived: Mono, arrival: Arrival) -> Result<(), Fatal> {
         match arrival {
             Arrival::Call { connection, call, request } => {
-                self.requests.push_back((Caller::Session { connection, call }, request));
+                self.backlog.push_request(Caller::Session { connection, call }, request);
             }
             Arrival::Batch { requests, bytes, answer } => self.batch(requests, bytes, answer),
-            Arrival::Frame { from, epoch, body } => self.frames.push_back((from, epoch, body)),
+            Arrival::Frame { from, epoch, body } => {
+                self.backlog.push_frame(ReceivedFrame { from, epoch, body, arrived });
+            }
             Arrival::PeerUp { peer, epoch, process } => {
                 if self.parts.links.is_current(peer, epoch) {
                     self.parts.founding.borrow_mut().connected(peer, process, now.mono);
@@ -239,33 +241,37 @@ impl Turn {
         Ok(())
     }
 
-    /// Whether something waits that the open frame of the log has room for.
-    fn next_fits(&self) -> bool {
-        let frame = self.frames.front().map(|(_, _, body)| frame_cost(body));
-        let request = self.requests.front().map(|(_, request)| request_cost(request));
-        let next = frame.or(request);
-        next.is_some_and(|cost| self.filled == 0 || self.filled + cost <= self.parts.frame_room)
-    }
-
     /// Hands frames and requests to the shard as long as the open frame of the log has room for
-    /// what they write; the rest waits for the next one.
-    fn work_off(&mut self, now: Now) {
-        let mut released = 0;
-        while self.next_fits() {
-            if let Some((from, epoch, body)) = self.frames.pop_front() {
-                released += body.len();
-                self.filled += frame_cost(&body);
+    /// what they write; the rest waits for the next one. Tells whether there were requests.
+    fn work_off(&mut self, now: Now) -> bool {
+        let (mut released, mut requests) = (0, false);
+        while let Some((next, weight)) = self.backlog.next() {
+            released += weight;
+            match next {
                 // A frame of a connection that has ended means nothing any more.
-                if self.parts.links.is_current(from, epoch) {
-                    self.step(now, In::Frame { from, body });
+                Next::Frame(ReceivedFrame { from, epoch, body, arrived }) => {
+                    if self.parts.links.is_current(from, epoch) {
+                        self.step(now, In::Frame { from, body, arrived });
+                    }
                 }
-            } else if let Some((caller, request)) = self.requests.pop_front() {
-                released += request.op.weight();
-                self.filled += request_cost(&request);
-                self.request(now, caller, request);
+                Next::Request(caller, request) => {
+                    requests = true;
+                    self.request(now, caller, request);
+                }
             }
         }
         self.parts.inbox.release(released);
+        requests
+    }
+
+    /// Tells the shard how long the requests of this turn have waited at most: from the first
+    /// arrival until the last was handed over. A sync before that is no part of it, because
+    /// nothing arrives while this thread syncs; neither is the wait for room in the log, which is
+    /// bounded in bytes and passes no faster when requests without records are refused.
+    fn measure_wait(&mut self, now: Now, arrived: Mono) {
+        let waited = self.parts.clock.mono().since(arrived);
+        self.metrics.wait.record(seconds(waited));
+        self.step(now, In::Waited(waited));
     }
 
     /// Hands an input to the shard; before the cluster is known there is none, and nothing is
@@ -305,7 +311,7 @@ impl Turn {
         self.parts.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let batch = self.callers.open(requests.len(), answer);
         for (position, request) in requests.into_iter().enumerate() {
-            self.requests.push_back((Caller::Batch { batch, position }, request));
+            self.backlog.push_request(Caller::Batch { batch, position }, request);
         }
     }
 
@@ -355,7 +361,7 @@ impl Turn {
         if self.syncing {
             return Ok(());
         }
-        self.filled = 0;
+        self.backlog.sealed();
         let Some(job) = self.parts.store.seal() else { return Ok(()) };
         self.start(job)
     }
@@ -379,18 +385,4 @@ impl Turn {
         self.parts.inbox.push(Arrival::Durable(durable));
         Ok(())
     }
-}
-
-/// About how many bytes of log a record takes besides its key and value.
-const RECORD_OVERHEAD: usize = 96;
-
-/// About how many bytes of log a request takes.
-fn request_cost(request: &Request) -> usize {
-    if request.op.is_write() { request.op.weight() + RECORD_OVERHEAD } else { 0 }
-}
-
-/// How many bytes of log the records of a peer's frame take at most: in the log they are a little
-/// longer than on the wire.
-fn frame_cost(body: &Bytes) -> usize {
-    body.len() + body.len() / 2
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use kvorum_core::{HybridClock, Lsn, Mono, NodeId, Now, Outcome, Reply, Request, Store};
 
 use crate::Message;
+use crate::pace::Pace;
 
 /// One replica of one partition.
 pub trait Group {
@@ -27,6 +28,8 @@ pub struct Context<'a> {
     pub store: &'a mut dyn Store,
     /// What is known of the other nodes.
     pub peers: &'a dyn Peers,
+    /// How fast they answer, and how much more than it must this node may ask of them.
+    pub pace: &'a mut Pace,
     /// Where effects go.
     pub out: &'a mut Outbox,
 }
@@ -40,6 +43,9 @@ pub trait Peers {
     /// Whether the queue towards a node can take more. Writes to a node without room are not
     /// sent; the node catches up later.
     fn has_room(&self, node: NodeId) -> bool;
+
+    /// How many bytes are under way to a node; none to this one.
+    fn queue(&self, node: NodeId) -> usize;
 }
 
 /// Identifies a client request to the driver that submitted it.
@@ -112,6 +118,8 @@ pub enum Event {
     Superseded,
     /// A read found replicas that disagree and pushed the newest record to the stale ones.
     ReadRepair,
+    /// A read asked one replica more because another was slow.
+    Hurried,
     /// A write was not sent to a replica because it is down or has no room.
     UnderReplicated,
     /// An answer came for an operation that is no longer pending.
@@ -120,6 +128,10 @@ pub enum Event {
     Corrupt,
     /// A peer's message was refused or dropped because this node holds too much work already.
     Shed,
+    /// A peer's message was dropped because its sender waits no longer.
+    Expired,
+    /// A client's request was refused because requests wait too long for their turn.
+    Refused,
 }
 
 /// The effects of handling inputs, in order. Groups append; drivers drain.

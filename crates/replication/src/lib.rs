@@ -17,6 +17,7 @@
 mod group;
 pub mod leaderless;
 mod message;
+pub mod pace;
 mod quorum;
 pub mod wire;
 

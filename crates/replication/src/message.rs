@@ -85,6 +85,19 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// Takes the time a message has waited before it was looked at from the patience of whoever
+    /// has sent it.
+    pub fn age(&mut self, waited: Duration) {
+        match self {
+            Message::Write { patience, .. }
+            | Message::Read { patience, .. }
+            | Message::Scan { patience, .. } => *patience = patience.saturating_sub(waited),
+            Message::Written { .. } | Message::Held { .. } | Message::Scanned { .. } => {}
+        }
+    }
+}
+
 /// Whose write it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteKind {

@@ -41,6 +41,11 @@ impl Quorum {
     /// from the others before they have stored what it acknowledged.
     pub fn lose(&mut self, members: &[NodeId], node: NodeId) {
         self.yes.remove(members, node);
+        self.give_up(members, node);
+    }
+
+    /// Notes that no further answer of a member is to be expected, and nothing else.
+    pub(crate) fn give_up(&mut self, members: &[NodeId], node: NodeId) {
         self.lost.insert(members, node);
     }
 

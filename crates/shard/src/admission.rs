@@ -6,6 +6,7 @@ use kvorum_core::{
     Consistency, Cursor, Error, Executed, Keyspace, Layout, Mono, Op, PartitionId, Request,
     ScanLimit, Slot, Store, Want, limits,
 };
+use kvorum_replication::leaderless::PAGE;
 
 /// Where a request goes and what it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +44,42 @@ pub(crate) fn route(request: &Request, layout: &Layout, now: Mono) -> Result<Rou
     Ok(Route { partition, need })
 }
 
-/// Bytes of the value a read will hold here until enough replicas have answered: as far as is
-/// known before it is read, so that what many reads hold together stays within the limit.
-pub(crate) fn value_to_read(request: &Request, store: &dyn Store) -> usize {
-    let Op::Get { key, want: Want::Value } = &request.op else { return 0 };
-    let stored = store.header(request.keyspace, Slot::of(key), key);
-    stored.map_or(0, |stored| stored.header.value_len as usize)
+/// Bytes assumed for everything of a pending request that is neither key nor value: its place
+/// here and in its group, its timer, and what its front end keeps.
+const REQUEST_OVERHEAD: usize = 512;
+/// Bytes assumed for everything of an item of a page that is neither key nor value.
+const ITEM_OVERHEAD: usize = 128;
+
+/// About how many bytes a request makes this node hold until it is answered. What it will read
+/// counts as far as is known before, so that many reads together stay within the limit.
+pub(crate) fn weight(request: &Request, route: Route, layout: &Layout, store: &dyn Store) -> usize {
+    let answers = match &request.op {
+        Op::Get { key, want: Want::Value } => {
+            let stored = store.header(request.keyspace, Slot::of(key), key);
+            stored.map_or(0, |stored| stored.header.value_len as usize)
+        }
+        Op::Scan { partition, limit, want, .. } => {
+            let slots = layout.slots(*partition);
+            let live = slots.map_or(0, |s| store.live(request.keyspace, *s.start(), *s.end()));
+            // Every replica that is asked sends a page.
+            page(*limit, *want, usize::try_from(live).unwrap_or(usize::MAX)) * route.need
+        }
+        Op::Get { want: Want::Header, .. }
+        | Op::Put { .. }
+        | Op::Delete { .. }
+        | Op::Count { .. } => 0,
+    };
+    REQUEST_OVERHEAD + request.op.weight() + answers
+}
+
+/// The bytes of a page of a partition with `live` keys.
+fn page(limit: ScanLimit, want: Want, live: usize) -> usize {
+    let items = limit.items.min(PAGE.items).min(live);
+    let longest = match want {
+        Want::Header => limits::MAX_KEY,
+        Want::Value => limits::MAX_KEY + limits::HARD_MAX_VALUE,
+    };
+    items * ITEM_OVERHEAD + (items * longest).min(limit.bytes).min(PAGE.bytes)
 }
 
 /// The consistency level in force for a request.

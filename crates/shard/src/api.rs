@@ -1,10 +1,13 @@
 //! What goes into a shard and what comes out of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_core::{Layout, Lsn, NodeId, Outcome, PartitionId, Reply, Request};
+use kvorum_core::{Layout, Lsn, Mono, NodeId, Outcome, PartitionId, Reply, Request};
 use kvorum_replication::{Event, Ticket, leaderless};
+
+use crate::Mutation;
 
 /// Limits of a shard. All are per node.
 #[derive(Clone, Debug)]
@@ -21,8 +24,17 @@ pub struct Options {
     pub frame_bytes: usize,
     /// Messages of more bytes than this travel in the bulk class.
     pub bulk_bytes: usize,
+    /// How long requests may wait for their turn; if it is longer in every turn for
+    /// `overload_interval`, a growing share of new ones is refused (`OVERLOAD`).
+    pub max_wait: Duration,
+    /// How long that must last.
+    pub overload_interval: Duration,
+    /// Decides which requests these are; nothing else depends on it.
+    pub seed: u64,
     /// A deliberate fault of the groups, to prove that tests notice it; nothing in a server.
     pub mutation: Option<leaderless::Mutation>,
+    /// A deliberate fault of the shard itself; nothing in a server.
+    pub shard_mutation: Option<Mutation>,
 }
 
 impl Options {
@@ -36,7 +48,11 @@ impl Options {
             max_peer_bytes: 8 << 20,
             frame_bytes: 256 << 10,
             bulk_bytes: 64 << 10,
+            max_wait: Duration::from_millis(200),
+            overload_interval: Duration::from_secs(1),
+            seed: 0,
             mutation: None,
+            shard_mutation: None,
         }
     }
 }
@@ -57,7 +73,12 @@ pub enum In {
         from: NodeId,
         /// The frame.
         body: Bytes,
+        /// When this node received it: what has waited here too long is not done any more.
+        arrived: Mono,
     },
+    /// The requests of this turn have waited up to so long for it. Not wanted for turns without
+    /// requests, and without the time a sync took before they could be read.
+    Waited(Duration),
     /// The log is durable up to this LSN.
     Durable(Lsn),
     /// A connection to a peer is complete, handshake included; counting of frames starts anew.

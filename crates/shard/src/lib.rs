@@ -18,9 +18,11 @@ mod frame;
 mod groups;
 mod held;
 mod links;
+mod mutation;
 mod peers;
 mod pending;
 mod shard;
+mod shedding;
 mod wire;
 
 #[cfg(test)]
@@ -28,4 +30,5 @@ mod tests;
 
 pub use api::{Class, In, Options, Out, Stats};
 pub use frame::messages;
+pub use mutation::Mutation;
 pub use shard::Shard;

@@ -32,6 +32,8 @@ pub(crate) struct Links {
     max_peer_bytes: usize,
     frame_bytes: usize,
     bulk_bytes: usize,
+    /// How many envelopes a frame holds at most: as many as its header can count.
+    envelopes: u16,
     stamp: Stamp,
     lives: u64,
     /// By node id.
@@ -102,6 +104,7 @@ impl Links {
             max_peer_bytes: options.max_peer_bytes,
             frame_bytes: options.frame_bytes,
             bulk_bytes: options.bulk_bytes,
+            envelopes: if options.overfills_frames() { 0 } else { u16::MAX },
             stamp: Stamp { layout, durable: Lsn(0) },
             lives: 0,
             links: Vec::new(),
@@ -152,6 +155,7 @@ impl Links {
         out: &mut Vec<Out>,
     ) -> Option<Place> {
         let (frame_bytes, bulk_bytes, stamp) = (self.frame_bytes, self.bulk_bytes, self.stamp);
+        let envelopes = self.envelopes;
         let link = self.link_mut(to).filter(|link| link.life.is_some())?;
         let weight = envelope.weight();
         let class = if weight > bulk_bytes { Class::Bulk } else { Class::Data };
@@ -163,9 +167,9 @@ impl Links {
             lane.open.put_bytes(0, HEADER);
         }
         envelope.encode(&mut lane.open);
-        lane.count += 1;
+        lane.count = lane.count.saturating_add(1);
         let place = Place { class, seq: lane.next_seq };
-        if lane.open.len() >= frame_bytes || lane.count == u16::MAX {
+        if lane.open.len() >= frame_bytes || lane.count == envelopes {
             link.close(class, stamp, out);
         }
         Some(place)
@@ -239,6 +243,10 @@ impl Peers for Links {
             || self
                 .link(node)
                 .is_some_and(|link| link.life.is_some() && link.under_way() < self.max_peer_bytes)
+    }
+
+    fn queue(&self, node: NodeId) -> usize {
+        self.link(node).map_or(0, Link::under_way)
     }
 }
 

@@ -1,7 +1,9 @@
 //! What comes from the other nodes, and what becomes of it when one is lost.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use kvorum_core::{Error, Executed, NodeId, PartitionId, limits};
+use kvorum_core::{Error, Executed, Mono, NodeId, PartitionId, limits};
 use kvorum_replication::{Event, Found, Input, Message, Status};
 
 use crate::Out;
@@ -21,7 +23,17 @@ enum Capacity {
 
 impl Shard {
     /// Takes a frame of a peer.
-    pub(crate) fn receive(&mut self, from: NodeId, frame: Bytes, turn: &mut Turn<'_>) {
+    pub(crate) fn receive(
+        &mut self,
+        from: NodeId,
+        frame: Bytes,
+        arrived: Mono,
+        turn: &mut Turn<'_>,
+    ) {
+        let waited = match self.options.ignores_waiting() {
+            false => turn.now.mono.since(arrived),
+            true => Duration::ZERO,
+        };
         let mut envelopes = std::mem::take(&mut self.decoded);
         let received = self.links.receive(from, frame, &mut envelopes);
         if let Received::Bad(reason) = received {
@@ -30,7 +42,8 @@ impl Shard {
         for envelope in envelopes.drain(..) {
             let weight = envelope.weight();
             match envelope {
-                Envelope::Group { partition, message } => {
+                Envelope::Group { partition, mut message } => {
+                    message.age(waited);
                     self.take_message(from, partition, message, weight, turn);
                 }
                 Envelope::Forwarded { id, outcome } => {
@@ -42,7 +55,7 @@ impl Shard {
                 Envelope::Forward { id, patience, mut request } => {
                     let Some(life) = self.links.life(from) else { continue };
                     let origin = Origin::Peer { node: from, id, life };
-                    request.deadline = turn.now.mono + patience.min(limits::MAX_DEADLINE);
+                    request.deadline = arrived + patience.min(limits::MAX_DEADLINE);
                     match self.capacity(from) {
                         Capacity::Enough => self.submit(origin, request, turn),
                         Capacity::Full => {
@@ -122,6 +135,7 @@ impl Shard {
             failed.push((pending.origin, error));
         }
         let was_up = self.links.down(node);
+        self.pace.forget(node);
         for (origin, error) in failed {
             self.answer(origin, Err(error), turn);
         }

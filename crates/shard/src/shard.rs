@@ -7,13 +7,15 @@ use kvorum_core::{
     Error, Executed, Hlc, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome, PartitionId, Reply,
     Request, Store, limits,
 };
-use kvorum_replication::{Context, Effect as Wanted, Input, Message, Outbox, Peers, Ticket};
+use kvorum_replication::pace::Pace;
+use kvorum_replication::{Context, Effect as Wanted, Event, Input, Message, Outbox, Peers, Ticket};
 
 use crate::admission::{self, Route};
 use crate::groups::{self, Factory, Groups};
 use crate::held::{Effect, Held};
 use crate::links::Links;
 use crate::pending::{Origin, Pending, Requests, Stage};
+use crate::shedding::Shedding;
 use crate::wire::{Envelope, queue};
 use crate::{In, Options, Out, Stats};
 
@@ -29,6 +31,8 @@ pub struct Shard {
     pub(crate) links: Links,
     pub(crate) requests: Requests,
     pub(crate) held: Held,
+    pub(crate) pace: Pace,
+    shedding: Shedding,
     /// Messages of groups to themselves, handled before the step ends.
     local: VecDeque<(usize, Message)>,
     outbox: Outbox,
@@ -61,6 +65,7 @@ impl Shard {
         let mut groups = Groups::new(factory);
         groups.adopt(&options, &layout);
         let links = Links::new(&options, layout.version());
+        let Options { max_wait, overload_interval, seed, .. } = options;
         Shard {
             options,
             layout,
@@ -70,6 +75,8 @@ impl Shard {
             links,
             requests: Requests::default(),
             held: Held::default(),
+            pace: Pace::default(),
+            shedding: Shedding::new(max_wait, overload_interval, seed),
             local: VecDeque::new(),
             outbox: Outbox::default(),
             decoded: Vec::new(),
@@ -84,7 +91,8 @@ impl Shard {
             In::Request { ticket, request } => {
                 self.submit(Origin::Client(ticket), request, turn);
             }
-            In::Frame { from, body } => self.receive(from, body, turn),
+            In::Frame { from, body, arrived } => self.receive(from, body, arrived, turn),
+            In::Waited(span) => self.shedding.waited(now.mono, span),
             In::Durable(lsn) => self.release(lsn, turn),
             In::PeerUp(node) => {
                 self.disconnect(node, turn);
@@ -172,7 +180,11 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let route = admission::route(&request, &self.layout, turn.now.mono)?;
-        let weight = request.op.weight() + admission::value_to_read(&request, turn.store);
+        if self.shedding.sheds() {
+            turn.out.push(Out::Count(Event::Refused));
+            return Err(Error::Overloaded { what: queue::TURN, executed: Executed::No });
+        }
+        let weight = admission::weight(&request, route, &self.layout, turn.store);
         if self.requests.count() >= self.options.max_pending_requests
             || self.requests.bytes() + weight > self.options.max_pending_bytes
         {
@@ -180,13 +192,17 @@ impl Shard {
         }
         let (is_write, need) = (request.op.is_write(), route.need);
         let here = self.groups.index(route.partition);
-        let Some(group) = here.filter(|_| !(is_write && self.clock_suspect)) else {
-            return self.forward(origin, route, request, turn);
+        let Some(group) = here.filter(|_| !(is_write && self.must_not_stamp())) else {
+            return self.forward(origin, route, weight, request, turn);
         };
         let stage = Stage::Group(group);
         let ticket = self.requests.insert(Pending { origin, stage, weight, is_write, need });
         self.handle(group, Input::Request { ticket, request }, 0, turn);
         Ok(())
+    }
+
+    const fn must_not_stamp(&self) -> bool {
+        self.clock_suspect && !self.options.trusts_suspect_clock()
     }
 
     /// Sends a request to the first other replica of its partition that can take it. A replica
@@ -195,6 +211,7 @@ impl Shard {
         &mut self,
         origin: Origin,
         route: Route,
+        weight: usize,
         request: Request,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
@@ -213,7 +230,7 @@ impl Shard {
             let full = Error::Overloaded { what: queue::PEER, executed: Executed::No };
             return Err(if up().count() == 0 { nobody } else { full });
         };
-        let (deadline, weight) = (request.deadline, request.op.weight());
+        let deadline = request.deadline;
         let is_write = request.op.is_write();
         let patience = deadline.since(turn.now.mono);
         let id = self.requests.next_ticket();
@@ -258,6 +275,7 @@ impl Shard {
             clock: &mut self.clock,
             store: turn.store,
             peers: &self.links,
+            pace: &mut self.pace,
             out: &mut self.outbox,
         };
         entry.group.handle(&mut context, input);

@@ -1,5 +1,7 @@
 //! Whole shards with real groups, over a store and a network in memory.
 
+mod overload;
+mod rules;
 mod runs;
 mod scripts;
 mod store;

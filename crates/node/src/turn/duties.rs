@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{STOP_TIMEOUT, Turn};
 use crate::StartError;
 use crate::founding::{Founding, Met, Step};
-use crate::peer::Announcement;
+use crate::peer::{Announcement, LocalNode};
 
 impl Turn {
     /// A node introduces itself.
@@ -84,8 +84,9 @@ impl Turn {
                 .clone_into(&mut self.waiting);
             return;
         };
-        let me = self.parts.links.node().me;
-        let mut shard = Shard::new(Options::new(me), Arc::clone(&layout), clock);
+        let LocalNode { me, process, .. } = *self.parts.links.node();
+        let options = Options { seed: process, ..Options::new(me) };
+        let mut shard = Shard::new(options, Arc::clone(&layout), clock);
         shard.step(now, In::Durable(self.durable), &mut self.parts.store, &mut self.outs);
         self.shard = Some(shard);
         self.serving = Some(now.mono);
@@ -240,7 +241,7 @@ impl Turn {
     pub(super) fn stopped(&self) -> bool {
         let Some(since) = self.stopping else { return false };
         let waited = self.parts.clock.mono().since(since);
-        let idle = self.callers.len() == 0 && self.requests.is_empty() && !self.syncing;
+        let idle = self.callers.len() == 0 && self.backlog.has_no_requests() && !self.syncing;
         let idle = idle && self.parts.inbox.is_empty();
         idle || (waited > STOP_TIMEOUT && !self.syncing)
     }

@@ -15,6 +15,15 @@ use crate::turn::wal::SyncDone;
 /// Above this many bytes those who bring more wait until a turn has worked off what is there.
 const ROOM_BYTES: usize = 64 << 20;
 
+/// Bytes assumed for everything of a request that is neither key nor value: its place in the
+/// inbox, and what its front end keeps until it is answered.
+const REQUEST_OVERHEAD: usize = 256;
+
+/// About how many bytes a request that waits for its turn takes.
+pub(crate) fn weight(request: &Request) -> usize {
+    REQUEST_OVERHEAD + request.op.weight()
+}
+
 /// Something for the next turn.
 pub(crate) enum Arrival {
     /// A call of a session.
@@ -46,7 +55,7 @@ pub(crate) enum Arrival {
 impl Arrival {
     fn weight(&self) -> usize {
         match self {
-            Arrival::Call { request, .. } => request.op.weight(),
+            Arrival::Call { request, .. } => weight(request),
             Arrival::Batch { bytes, .. } => *bytes,
             Arrival::Frame { body, .. } => body.len(),
             _ => 0,
@@ -118,6 +127,20 @@ mod tests {
     fn frame(bytes: usize) -> Arrival {
         let from = NodeId::new(2).unwrap();
         Arrival::Frame { from, epoch: 1, body: Bytes::from(vec![0; bytes]) }
+    }
+
+    #[test]
+    fn a_request_weighs_more_than_its_key() {
+        let request = Request {
+            identity: kvorum_core::Identity::ANONYMOUS,
+            keyspace: kvorum_core::KeyspaceId::DEFAULT,
+            op: kvorum_core::Op::Delete { key: Bytes::from_static(b"k") },
+            consistency: None,
+            min_version: None,
+            deadline: kvorum_core::Mono(0),
+        };
+        let call = Arrival::Call { connection: 1, call: CallId(1), request };
+        assert!(call.weight() >= size_of::<Arrival>(), "{}", size_of::<Arrival>());
     }
 
     #[tokio::test]

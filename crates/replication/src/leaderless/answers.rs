@@ -1,8 +1,9 @@
 //! What the members have answered to a read.
 
 use bytes::Bytes;
-use kvorum_core::{Header, NodeId, Version};
+use kvorum_core::{Header, Mono, NodeId, Version};
 
+use super::Options;
 use crate::Found;
 
 /// The answers to one read, one seat per member.
@@ -11,12 +12,13 @@ pub(super) struct Answers {
     seats: Vec<(NodeId, Seat)>,
 }
 
+/// Where a member stands.
 #[derive(Debug)]
-enum Seat {
+pub(super) enum Seat {
     /// Not asked yet.
     Free,
-    /// Asked; no answer yet.
-    Asked,
+    /// Asked at this time; no answer yet.
+    Asked(Mono),
     /// Answered, and perhaps asked a second time for the value.
     Told { held: Held, fetching: bool },
     /// Asked, and of no use.
@@ -63,8 +65,9 @@ impl Held {
 }
 
 impl Answers {
-    pub(super) fn new(members: &[NodeId]) -> Answers {
-        Answers { seats: members.iter().map(|&node| (node, Seat::Free)).collect() }
+    /// The members with their seats, in the order in which they are asked.
+    pub(super) const fn new(seats: Vec<(NodeId, Seat)>) -> Answers {
+        Answers { seats }
     }
 
     /// The members not asked yet, in order.
@@ -74,7 +77,15 @@ impl Answers {
 
     /// How many members have been asked and not answered.
     pub(super) fn outstanding(&self) -> usize {
-        self.seats.iter().filter(|(_, seat)| matches!(seat, Seat::Asked)).count()
+        self.awaited().count()
+    }
+
+    /// The members that have been asked and not answered, and when they were asked.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (NodeId, Mono)> {
+        self.seats.iter().filter_map(|(node, seat)| match seat {
+            Seat::Asked(at) => Some((*node, *at)),
+            _ => None,
+        })
     }
 
     /// What every member that has answered holds.
@@ -126,36 +137,37 @@ impl Answers {
     }
 
     /// Notes that a member has been asked.
-    pub(super) fn ask(&mut self, node: NodeId) {
+    pub(super) fn ask(&mut self, node: NodeId, now: Mono) {
         if let Some(seat) = self.seat(node) {
             match seat {
                 Seat::Told { fetching, .. } => *fetching = true,
-                seat => *seat = Seat::Asked,
+                seat => *seat = Seat::Asked(now),
             }
         }
     }
 
-    /// Takes an answer. A repeated one changes nothing, and neither does the answer to the
-    /// question for the header once the value has been asked for.
-    pub(super) fn take(&mut self, node: NodeId, found: Found) {
-        let Some(seat) = self.seat(node) else { return };
-        let expected = match seat {
-            Seat::Asked => true,
-            Seat::Told { fetching, .. } => *fetching && !matches!(found, Found::Header(_)),
-            Seat::Free | Seat::Out => false,
+    /// Takes an answer, and tells when it was asked for if it is a member's first. A repeated one
+    /// changes nothing, and neither does the answer to the question for the header once the value
+    /// has been asked for.
+    pub(super) fn take(&mut self, node: NodeId, found: Found) -> Option<Mono> {
+        let seat = self.seat(node)?;
+        let asked = match seat {
+            Seat::Asked(at) => Some(*at),
+            Seat::Told { fetching, .. } if *fetching && !matches!(found, Found::Header(_)) => None,
+            Seat::Told { .. } | Seat::Free | Seat::Out => return None,
         };
-        if expected {
-            *seat = Held::of(found).map_or(Seat::Out, |held| Seat::Told { held, fetching: false });
-        }
+        *seat = Held::of(found).map_or(Seat::Out, |held| Seat::Told { held, fetching: false });
+        asked
     }
 
     /// Notes that a member is lost. What it has told counts no more: it may come back with an
-    /// empty disk, and rebuild that from members that do not hold it yet.
-    pub(super) fn lose(&mut self, node: NodeId) {
-        if let Some(seat) = self.seat(node)
-            && !matches!(seat, Seat::Free)
-        {
-            *seat = Seat::Out;
+    /// empty disk, and rebuild that from members that do not hold it yet. (A mutation keeps it.)
+    pub(super) fn lose(&mut self, options: &Options, node: NodeId) {
+        let Some(seat) = self.seat(node) else { return };
+        match seat {
+            Seat::Free => {}
+            Seat::Told { .. } if options.counts_the_lost() => {}
+            Seat::Asked(_) | Seat::Told { .. } | Seat::Out => *seat = Seat::Out,
         }
     }
 

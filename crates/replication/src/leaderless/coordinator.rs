@@ -62,11 +62,18 @@ impl Coordinator<'_, '_> {
         Ok(())
     }
 
-    /// The members in the order in which they are asked: this node first.
-    pub(super) fn preference(&self) -> Vec<NodeId> {
-        let me = self.ctx.me;
-        let others = self.options.members.iter().copied().filter(|&node| node != me);
-        self.options.members.iter().copied().filter(|&node| node == me).chain(others).collect()
+    /// The members in the order in which they are asked, each with an empty seat: this node
+    /// first, then whoever is likely to answer soonest, else in the order of the layout.
+    pub(super) fn seats<T>(&self, empty: impl Fn() -> T) -> Vec<(NodeId, T)> {
+        let Context { me, now, peers, pace, .. } = &*self.ctx;
+        let mut seats: Vec<(NodeId, T)> =
+            self.options.members.iter().map(|&node| (node, empty())).collect();
+        let queue = |node| (node, peers.queue(node));
+        seats.sort_by(|(one, _), (other, _)| {
+            let mine_first = (one != me).cmp(&(other != me));
+            mine_first.then_with(|| pace.compare(queue(*one), queue(*other), now.mono))
+        });
+        seats
     }
 
     pub(super) fn send(&mut self, to: NodeId, message: Message) {
@@ -77,50 +84,5 @@ impl Coordinator<'_, '_> {
     pub(super) fn reply(&mut self, client: Client, outcome: Outcome<Reply>) -> Progress {
         self.ctx.out.reply(client.ticket, outcome);
         Progress::Done
-    }
-}
-
-/// How many reads may be hurried: each read earns a twentieth of the right to send one message
-/// more than it must, so that slow replicas do not make everything slower.
-#[derive(Debug)]
-pub(super) struct HurryBudget {
-    earned: u32,
-}
-
-impl Default for HurryBudget {
-    fn default() -> HurryBudget {
-        HurryBudget { earned: Self::MOST }
-    }
-}
-
-impl HurryBudget {
-    const COST: u32 = 20;
-    const MOST: u32 = 10 * Self::COST;
-
-    pub(super) fn earn(&mut self) {
-        self.earned = (self.earned + 1).min(Self::MOST);
-    }
-
-    pub(super) fn spend(&mut self) -> bool {
-        let left = self.earned.checked_sub(Self::COST);
-        self.earned = left.unwrap_or(self.earned);
-        left.is_some()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn at_most_a_twentieth_of_many_reads_is_hurried() {
-        let mut budget = HurryBudget::default();
-        let hurried = (0..10_000)
-            .filter(|_| {
-                budget.earn();
-                budget.spend()
-            })
-            .count();
-        assert!((500..=510).contains(&hurried), "{hurried}");
     }
 }

@@ -39,3 +39,4 @@ mod tests;
 pub use mutation::Mutation;
 pub use options::Options;
 pub use replica::Replica;
+pub use serve::PAGE;

@@ -24,17 +24,29 @@ pub enum Mutation {
     /// Let a rebuilding replica count in write quorums.
     #[cfg(any(test, feature = "mutations"))]
     AckWhileRebuilding,
+    /// Count what a member answered before it was lost, and with it perhaps its disk.
+    #[cfg(any(test, feature = "mutations"))]
+    CountLostMembers,
+    /// Store versions that lie far in the future.
+    #[cfg(any(test, feature = "mutations"))]
+    AcceptTheFuture,
+    /// Do work that nobody waits for any more.
+    #[cfg(any(test, feature = "mutations"))]
+    ServeTooLate,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 5] = [
+    pub const ALL: [Mutation; 8] = [
         Mutation::RevealBeforeDurable,
         Mutation::CountSupersededInFirstAttempt,
         Mutation::CountLateAcks,
         Mutation::NonBlockingRepair,
         Mutation::AckWhileRebuilding,
+        Mutation::CountLostMembers,
+        Mutation::AcceptTheFuture,
+        Mutation::ServeTooLate,
     ];
 }
 
@@ -56,6 +68,9 @@ questions! {
     counts_superseded_at_once asks CountSupersededInFirstAttempt;
     repairs_without_waiting asks NonBlockingRepair;
     acknowledges_while_rebuilding asks AckWhileRebuilding;
+    counts_the_lost asks CountLostMembers;
+    accepts_the_future asks AcceptTheFuture;
+    serves_too_late asks ServeTooLate;
 }
 
 /// The ids a write had before it was sent again; known only to count the answers to them by

@@ -81,11 +81,6 @@ impl<T> Pending<T> {
     pub(super) fn ids(&self) -> Vec<OpId> {
         self.operations.keys().copied().collect()
     }
-
-    /// How many operations satisfy a condition.
-    pub(super) fn count(&self, condition: impl Fn(&T) -> bool) -> usize {
-        self.operations.values().filter(|(_, operation)| condition(operation)).count()
-    }
 }
 
 #[cfg(test)]

@@ -10,21 +10,16 @@
 //! **Invariant:** a damaged copy proves that its version exists. An older version is never shown
 //! in its place.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use kvorum_core::{
     Consistency, Error, Executed, Header, Item, KeyspaceId, Mono, NodeId, Outcome, Reply, Slot,
     Version, Want,
 };
 
-use super::answers::{Answers, Fetch};
-use super::coordinator::{Client, Coordinator, HurryBudget, Progress};
+use super::answers::{Answers, Fetch, Seat};
+use super::coordinator::{Client, Coordinator, Progress};
 use super::repair::{self, Repair};
 use crate::{Event, Found, Message, Status};
-
-/// How long a read waits for the members it asked before it asks one more.
-const HURRY_AFTER: Duration = Duration::from_millis(20);
 
 /// What a read is about.
 #[derive(Debug)]
@@ -64,14 +59,16 @@ impl Read {
     ) -> Outcome<Read> {
         let need = question.consistency.required(at.options.members.len());
         at.require(need)?;
-        let answers = Answers::new(&at.preference());
-        let hurry = Some(at.ctx.now.mono + HURRY_AFTER);
-        let mut read = Read { client, question, need, answers, hurry, repair: None };
+        let answers = Answers::new(at.seats(|| Seat::Free));
+        let mut read = Read { client, question, need, answers, hurry: None, repair: None };
         let mut want = read.question.want;
         for _ in 0..need {
             read.ask_next(at, want);
             want = Want::Header;
         }
+        // The slowest of those asked has time for all but its slowest answers.
+        let spans = read.answers.awaited().map(|(node, _)| at.ctx.pace.hurry_after(node));
+        read.hurry = spans.max().map(|span| at.ctx.now.mono + span);
         Ok(read)
     }
 
@@ -87,7 +84,9 @@ impl Read {
         from: NodeId,
         found: Found,
     ) -> Progress {
-        self.answers.take(from, found);
+        if let Some(asked) = self.answers.take(from, found) {
+            at.ctx.pace.answered(from, asked, at.ctx.now.mono);
+        }
         self.advance(at)
     }
 
@@ -106,28 +105,38 @@ impl Read {
 
     /// No answer of a member is to be expected any more.
     pub(super) fn on_lost(&mut self, at: &mut Coordinator<'_, '_>, node: NodeId) -> Progress {
-        self.answers.lose(node);
+        self.answers.lose(at.options, node);
         if let Some(repair) = &mut self.repair {
-            repair.on_lost(&at.options.members, node);
+            repair.on_lost(at.options, node);
         }
         self.advance(at)
     }
 
     /// The client waits no longer, or the members are slow.
-    pub(super) fn on_wake(
-        &mut self,
-        at: &mut Coordinator<'_, '_>,
-        budget: &mut HurryBudget,
-    ) -> Progress {
+    pub(super) fn on_wake(&mut self, at: &mut Coordinator<'_, '_>) -> Progress {
         if at.ctx.now.mono >= self.client.deadline {
             let acked = self.answers.told().count().min(self.need);
             let error = Error::Timeout { need: self.need, acked, executed: Executed::No };
             return at.reply(self.client, Err(error));
         }
-        if self.hurry.take().is_some() && self.answers.free().next().is_some() && budget.spend() {
-            self.ask_next(at, self.question.want);
+        if self.hurry.take().is_some() {
+            self.hurry(at);
         }
         Progress::Wait
+    }
+
+    /// The members asked are slower than usual: later reads avoid them, and this one asks one
+    /// more if that is allowed.
+    fn hurry(&mut self, at: &mut Coordinator<'_, '_>) {
+        let now = at.ctx.now.mono;
+        for (node, asked) in self.answers.awaited() {
+            at.ctx.pace.silent(node, asked, now);
+        }
+        let another = self.answers.free().any(|node| at.can_ask(node));
+        if another && at.ctx.pace.allowance.hurry() {
+            at.ctx.out.count(Event::Hurried);
+            self.ask_next(at, self.question.want);
+        }
     }
 
     /// Does what the answers so far allow.
@@ -166,6 +175,7 @@ impl Read {
                 let live = told + self.answers.outstanding();
                 return at.reply(self.client, Err(Error::Unavailable { need: self.need, live }));
             }
+            at.ctx.pace.allowance.owe();
         }
         Progress::Wait
     }
@@ -253,7 +263,7 @@ impl Read {
     }
 
     fn ask(&mut self, at: &mut Coordinator<'_, '_>, node: NodeId, want: Want) {
-        self.answers.ask(node);
+        self.answers.ask(node, at.ctx.now.mono);
         let Question { keyspace, slot, key, .. } = &self.question;
         let (op, key) = (at.op, key.clone());
         let patience = self.client.deadline.since(at.ctx.now.mono);

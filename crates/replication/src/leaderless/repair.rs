@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvorum_core::{Header, NodeId, Record};
 
+use super::Options;
 use super::answers::Answers;
 use super::coordinator::Coordinator;
 use super::read::Question;
@@ -57,9 +58,11 @@ impl Repair {
     }
 
     /// Notes that a member is lost, and with it perhaps its disk.
-    pub(super) fn on_lost(&mut self, members: &[NodeId], node: NodeId) {
-        self.held.remove(members, node);
-        self.outstanding.remove(members, node);
+    pub(super) fn on_lost(&mut self, options: &Options, node: NodeId) {
+        if !options.counts_the_lost() {
+            self.held.remove(&options.members, node);
+        }
+        self.outstanding.remove(&options.members, node);
     }
 
     /// How many members hold the record.

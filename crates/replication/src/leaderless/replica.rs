@@ -7,7 +7,7 @@ use kvorum_core::{
 };
 
 use super::Options;
-use super::coordinator::{Client, Coordinator, HurryBudget, Progress};
+use super::coordinator::{Client, Coordinator, Progress};
 use super::mutation::DeadIds;
 use super::options::not_here;
 use super::pending::{OpIds, Pending};
@@ -18,16 +18,12 @@ use super::serve::{PageRequest, Server};
 use super::write::Write;
 use crate::{Context, Event, Found, Group, Input, Message, OpId, PageItem, Status, Ticket};
 
-/// How many scans may be pending: each holds a page of every replica it asks.
-const MAX_SCANS: usize = 16;
-
 /// One replica of a leaderless partition.
 #[derive(Debug)]
 pub struct Replica {
     options: Options,
     ids: OpIds,
     pending: Pending<Operation>,
-    budget: HurryBudget,
     rebuild: Option<Rebuild>,
     dead: DeadIds,
 }
@@ -65,7 +61,6 @@ impl Replica {
             options,
             ids: OpIds::default(),
             pending: Pending::default(),
-            budget: HurryBudget::default(),
             rebuild: None,
             dead: DeadIds::default(),
         }
@@ -83,13 +78,13 @@ impl Replica {
             return Err(Error::Timeout { need, acked: 0, executed: Executed::No });
         }
         let client = Client { ticket, deadline };
+        ctx.pace.allowance.begin(!op.is_write());
         let id = self.ids.next(ctx.clock.writer());
         let rebuilding = self.rebuild.is_some();
         let mut at = Coordinator { options: &self.options, rebuilding, op: id, ctx };
         let operation = match op {
             Op::Get { key, want } => {
                 let slot = self.options.slot_of(keyspace, &key)?;
-                self.budget.earn();
                 let question = Question { keyspace, slot, key, want, consistency, min_version };
                 Operation::Read(Read::start(&mut at, client, question)?)
             }
@@ -105,10 +100,6 @@ impl Replica {
             Op::Scan { from, prefix, limit, want, .. } => {
                 if !self.options.holds(keyspace, from.slot) {
                     return Err(not_here());
-                }
-                if self.pending.count(Operation::is_scan) >= MAX_SCANS {
-                    let executed = Executed::No;
-                    return Err(Error::Overloaded { what: "the list of scans", executed });
                 }
                 let range = Range { keyspace, from, prefix, limit, want, consistency };
                 Operation::Scan(Scan::start(&mut at, client, range)?)
@@ -136,7 +127,10 @@ impl Replica {
             Message::Write { patience, .. }
             | Message::Read { patience, .. }
             | Message::Scan { patience, .. }
-                if patience.is_zero() => {}
+                if patience.is_zero() && !self.options.serves_too_late() =>
+            {
+                ctx.out.count(Event::Expired);
+            }
             Message::Write { op, record, kind, .. } => server.write(from, op, record, kind),
             Message::Read { op, keyspace, slot, key, want, .. } => {
                 server.read(from, op, keyspace, slot, &key, want);
@@ -177,7 +171,7 @@ impl Replica {
         };
         let rebuilding = self.rebuild.is_some();
         let mut at = Coordinator { options: &self.options, rebuilding, op: id, ctx };
-        let progress = operation.step(&mut at, &mut self.budget, step);
+        let progress = operation.step(&mut at, step);
         let wake = operation.wake();
         match progress {
             Progress::Wait => self.pending.wake_at(id, wake),
@@ -249,10 +243,6 @@ impl Group for Replica {
 }
 
 impl Operation {
-    const fn is_scan(&self) -> bool {
-        matches!(self, Operation::Scan(_))
-    }
-
     fn wake(&self) -> Mono {
         match self {
             Operation::Write(write) => write.wake(),
@@ -261,12 +251,7 @@ impl Operation {
         }
     }
 
-    fn step(
-        &mut self,
-        at: &mut Coordinator<'_, '_>,
-        budget: &mut HurryBudget,
-        step: Step,
-    ) -> Progress {
+    fn step(&mut self, at: &mut Coordinator<'_, '_>, step: Step) -> Progress {
         match (self, step) {
             (Operation::Write(write), Step::Written(from, status)) => {
                 write.on_answer(at, from, status)
@@ -278,7 +263,7 @@ impl Operation {
                 read.on_repaired(at, from, status)
             }
             (Operation::Read(read), Step::Lost(node)) => read.on_lost(at, node),
-            (Operation::Read(read), Step::Wake) => read.on_wake(at, budget),
+            (Operation::Read(read), Step::Wake) => read.on_wake(at),
             (Operation::Scan(scan), Step::Scanned(from, page)) => scan.on_page(at, from, page),
             (Operation::Scan(scan), Step::Lost(node)) => scan.on_lost(at, node),
             (Operation::Scan(scan), Step::Wake) => scan.on_wake(at),

@@ -73,7 +73,7 @@ impl Scan {
         at.require(need)?;
         range.limit.items = range.limit.items.clamp(1, PAGE.items);
         range.limit.bytes = range.limit.bytes.min(PAGE.bytes);
-        let seats = at.preference().into_iter().map(|node| (node, Seat::Free)).collect();
+        let seats = at.seats(|| Seat::Free);
         let mut scan = Scan { client, range, need, seats };
         for _ in 0..need {
             scan.ask_next(at);

@@ -131,7 +131,12 @@ impl Write {
 
     /// A member's answer is not to be expected any more.
     pub(super) fn on_lost(&mut self, at: &mut Coordinator<'_, '_>, node: NodeId) -> Progress {
-        self.votes.lose(&at.options.members, node);
+        let members = &at.options.members;
+        if at.options.counts_the_lost() {
+            self.votes.give_up(members, node);
+        } else {
+            self.votes.lose(members, node);
+        }
         self.decide(at)
     }
 
@@ -172,6 +177,7 @@ impl Write {
         let Coordinator { options, ctx, .. } = at;
         ctx.clock.observe(newer.hlc);
         ctx.out.count(Event::Restamp);
+        ctx.pace.allowance.owe();
         self.record.version = ctx.clock.tick(ctx.now.wall_ms);
         self.attempt = Attempt::Second;
         self.votes = Quorum::new(options.members.len(), self.votes.need());

@@ -11,13 +11,12 @@ fn node(id: u32) -> NodeId {
 
 fn options(me: u32) -> Options {
     Options {
-        me: node(me),
         max_pending_bytes: 1 << 20,
         max_pending_requests: 1000,
         max_peer_bytes: 4000,
         frame_bytes: 1000,
         bulk_bytes: 500,
-        mutation: None,
+        ..Options::new(node(me))
     }
 }
 

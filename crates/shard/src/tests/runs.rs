@@ -51,7 +51,7 @@ fn act(world: &mut World, (kind, a, b): (u8, u8, u8)) {
 fn run(steps: &[(u8, u8, u8)]) -> World {
     let mut world = World::new(NODES, |options| {
         options.max_pending_requests = 20;
-        options.max_pending_bytes = 6000;
+        options.max_pending_bytes = 12_000;
         options.max_peer_bytes = 8000;
         options.frame_bytes = 2000;
         options.bulk_bytes = 1000;

@@ -196,8 +196,8 @@ fn more_than_may_be_pending_is_refused() {
     let again = world.ask(id(1), put("k", "v"));
     assert_eq!(world.answer(again), None);
 
-    let mut world = World::new(3, |options| options.max_pending_bytes = 100);
-    let tickets = [60, 60, 10].map(|bytes| world.ask(id(1), put("k", &"v".repeat(bytes))));
+    let mut world = World::new(3, |options| options.max_pending_bytes = 1200);
+    let tickets = [100, 100, 10].map(|bytes| world.ask(id(1), put("k", &"v".repeat(bytes))));
     assert_eq!(tickets.map(|ticket| world.answer(ticket)), [None, overloaded.clone(), None]);
     world.end_turn(id(1));
     world.settle();
@@ -207,7 +207,7 @@ fn more_than_may_be_pending_is_refused() {
     assert_eq!(tickets, [None, None], "the last value has ten bytes");
     world.end_turn(id(1));
     world.settle();
-    let stored = world.ask(id(1), put("k", &"v".repeat(60)));
+    let stored = world.ask(id(1), put("k", &"v".repeat(200)));
     world.end_turn(id(1));
     world.settle();
     assert!(matches!(world.answer(stored), Some(Ok(_))));
@@ -274,8 +274,9 @@ fn a_damaged_frame_is_reported_once_and_not_applied() {
     let frame = world.streams.get_mut(&stream).unwrap().pop_front().unwrap();
     let mut damaged = bytes::BytesMut::from(&frame[..]);
     damaged[50] ^= 4;
-    world.turn(id(2), In::Frame { from: id(1), body: damaged.freeze() });
-    world.turn(id(2), In::Frame { from: id(1), body: frame });
+    let arrived = world.now;
+    world.turn(id(2), In::Frame { from: id(1), body: damaged.freeze(), arrived });
+    world.turn(id(2), In::Frame { from: id(1), body: frame, arrived });
     let reported = world.others.iter().filter(|(_, out)| matches!(out, Out::BadFrame { .. }));
     assert_eq!(reported.count(), 1);
     assert_eq!(world.nodes[1].shard.stats().waiting_for_log, 0);
@@ -396,7 +397,8 @@ fn a_peer_that_takes_no_answers_gets_none_made() {
         rogue.push(id(2), &Envelope::Group { partition, message: read.clone() }, &mut out);
         rogue.flush(&mut out);
         let Some(Out::Send { frame, .. }) = out.pop() else { panic!("no frame") };
-        world.turn(id(2), In::Frame { from: id(1), body: frame });
+        let arrived = world.now;
+        world.turn(id(2), In::Frame { from: id(1), body: frame, arrived });
     }
     assert!(world.others.contains(&(id(2), Out::Count(Event::Shed))));
     let peer_bytes = world.nodes[1].shard.stats().peer_bytes;

@@ -164,7 +164,8 @@ impl World {
     pub(super) fn deliver(&mut self, (from, to, class): (NodeId, NodeId, Class)) -> bool {
         let stream = self.streams.get_mut(&(from, to, class));
         let Some(body) = stream.and_then(VecDeque::pop_front) else { return false };
-        self.turn(to, In::Frame { from, body });
+        let arrived = self.now;
+        self.turn(to, In::Frame { from, body, arrived });
         true
     }
 

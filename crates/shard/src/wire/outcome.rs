@@ -16,6 +16,8 @@ pub(crate) mod queue {
     pub(crate) const PENDING: &str = "the queue of pending requests";
     /// What a request would have to join on its way to another node.
     pub(crate) const PEER: &str = "the queue to the coordinating node";
+    /// Requests that wait for their turn.
+    pub(crate) const TURN: &str = "the queue for this node's turn";
     /// Effects that wait for the log.
     pub(crate) const LOG: &str = "the queue behind the log";
     /// Any queue of a node whose name for it this node does not know.
@@ -27,11 +29,11 @@ pub(crate) mod queue {
 const KNOWN_QUEUES: [&str; 7] = [
     queue::PENDING,
     queue::PEER,
+    queue::TURN,
     queue::LOG,
     queue::OTHER,
     "the queue to a replica",
     "a replica",
-    "the list of scans",
 ];
 const SOME_OPERATION: &str = "this operation";
 

@@ -21,7 +21,8 @@ impl World {
             link.held.push(packet);
             return;
         }
-        self.push(host, In::Frame { from, body: packet.body });
+        let arrived = self.now;
+        self.push(host, In::Frame { from, body: packet.body, arrived });
     }
 
     /// Delivers what was held back and no longer is.

@@ -12,6 +12,8 @@
 //! | `deliver [FROM TO]`, `lose FROM TO` | what is under way now arrives, or does not |
 //! | `repeat FROM TO` | the oldest message under way there is there twice |
 //! | `sync NODE` | everything written is durable |
+//! | `late FROM TO` | what is under way there arrives when nobody waits for it any more |
+//! | `usual NODE PEER MS` | the node has learned that the peer answers its reads within this time |
 //! | `settle` | deliver and sync until nothing moves |
 //! | `crash NODE`, `wipe NODE`, `start NODE` | die; lose the disk; start again |
 //! | `cut A B`, `join A B` | disconnect and connect |
@@ -28,6 +30,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvorum_core::{Consistency, Expiry, KeyspaceId, NodeId, Op, Reply, Version, Want};
 
+use crate::leaderless::Mutation;
+
 use super::world::{PARTITION, World, delete, get, id, put, scan};
 
 #[test]
@@ -35,13 +39,23 @@ fn the_scripts_tell_what_happens() {
     let update = std::env::var_os("KVORUM_UPDATE_GOLDEN").is_some();
     for path in scripts() {
         let script = fs::read_to_string(&path).unwrap();
-        let actual = run(&script);
+        let actual = run(&script, None);
         if update {
             fs::write(&path, actual).unwrap();
         } else {
             let name = path.file_name().unwrap().to_string_lossy();
             assert!(actual == script, "{name}: {}", first_difference(&script, &actual));
         }
+    }
+}
+
+#[test]
+fn leaving_out_a_rule_spoils_a_script() {
+    let scripts: Vec<String> =
+        scripts().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    for mutation in Mutation::ALL {
+        let spoils = |script: &String| run(script, Some(mutation)) != *script;
+        assert!(scripts.iter().any(spoils), "{mutation:?} goes unnoticed");
     }
 }
 
@@ -66,15 +80,15 @@ fn first_difference(expected: &str, actual: &str) -> String {
 }
 
 /// The script with what its commands really lead to.
-fn run(script: &str) -> String {
-    let mut world = World::new(3, None);
+fn run(script: &str, mutation: Option<Mutation>) -> String {
+    let mut world = World::new(3, mutation);
     let mut written = Vec::new();
     let mut told = Vec::new();
     for line in script.lines() {
         if let Some(command) = line.strip_prefix("> ") {
             told.push(line.to_owned());
             let words: Vec<&str> = command.split_whitespace().collect();
-            execute(&mut world, &written, &words);
+            execute(&mut world, &written, &words, mutation);
             told.append(&mut world.trace);
             for (_, outcome) in world.replies.drain(..) {
                 if let Ok(Reply::Written { version, .. }) = outcome {
@@ -88,9 +102,9 @@ fn run(script: &str) -> String {
     told.join("\n") + "\n"
 }
 
-fn execute(world: &mut World, written: &[Version], words: &[&str]) {
+fn execute(world: &mut World, written: &[Version], words: &[&str], mutation: Option<Mutation>) {
     match *words {
-        ["nodes", count] => *world = World::new(count.parse().unwrap(), None),
+        ["nodes", count] => *world = World::new(count.parse().unwrap(), mutation),
         ["put", n, key, value, ref level @ ..] => ask(world, n, put(key, value), level),
         ["del", n, key, ref level @ ..] => ask(world, n, delete(key), level),
         ["get", n, key, level, nth] => {
@@ -117,6 +131,11 @@ fn execute(world: &mut World, written: &[Version], words: &[&str]) {
             flights.push(again);
         }
         ["sync", n] => world.sync(node(n)),
+        ["late", from, to] => between(world, from, to, World::deliver_late),
+        ["usual", n, peer, ms] => {
+            let took = Duration::from_millis(ms.parse().unwrap());
+            world.teach(node(n), node(peer), took);
+        }
         ["settle"] => world.settle(),
         ["crash", n] => world.crash(node(n)),
         ["wipe", n] => world.wipe(node(n)),

@@ -12,6 +12,7 @@ use kvorum_core::{
 use super::store::MemoryStore;
 use super::text;
 use crate::leaderless::{Mutation, Options, Replica};
+use crate::pace::Pace;
 use crate::{Context, Effect, Event, Group, Input, Message, Outbox, Peers, Ticket, WriteKind};
 
 /// Wall-clock milliseconds at the beginning.
@@ -32,6 +33,7 @@ pub(super) struct Node {
     /// The damage will be noticed at the next start.
     pub(super) wiped: bool,
     replica: Replica,
+    pace: Pace,
     starts: u32,
     /// Effects that wait for the log.
     held: VecDeque<(Lsn, Effect)>,
@@ -79,6 +81,10 @@ impl Peers for View<'_> {
     fn has_room(&self, node: NodeId) -> bool {
         node == self.me || !self.congested.contains(&node)
     }
+
+    fn queue(&self, _: NodeId) -> usize {
+        0
+    }
 }
 
 pub(super) fn id(n: usize) -> NodeId {
@@ -109,6 +115,7 @@ impl World {
                 rebuilding: false,
                 wiped: false,
                 replica: Replica::new(options(count, mutation)),
+                pace: Pace::default(),
                 starts: 1,
                 held: VecDeque::new(),
             });
@@ -181,8 +188,8 @@ impl World {
         let at = self.node(node);
         let wall_ms = (BEGINNING + mono.0 / 1000).saturating_add_signed(at.skew_ms);
         let now = Now { mono, wall_ms };
-        let Node { clock, store, replica, .. } = at;
-        let mut ctx = Context { now, me: node, clock, store, peers: &peers, out };
+        let Node { clock, store, replica, pace, .. } = at;
+        let mut ctx = Context { now, me: node, clock, store, peers: &peers, pace, out };
         replica.handle(&mut ctx, input);
     }
 
@@ -225,6 +232,20 @@ impl World {
     pub(super) fn deliver(&mut self, at: usize) {
         let Flight { from, to, message } = self.flights.remove(at);
         self.input(to, Input::Message { from, message });
+    }
+
+    /// Lets the message at a position of the list arrive after its coordinator's deadline.
+    pub(super) fn deliver_late(&mut self, at: usize) {
+        self.flights[at].message.age(PATIENCE);
+        self.deliver(at);
+    }
+
+    /// A node learns how fast another one answers its reads.
+    pub(super) fn teach(&mut self, node: NodeId, peer: NodeId, took: Duration) {
+        let now = self.now;
+        for _ in 0..5000 {
+            self.node(node).pace.answered(peer, now, now + took);
+        }
     }
 
     /// Loses the message at a position of the list.
@@ -271,6 +292,7 @@ impl World {
         at.wiped = false;
         at.clock = HybridClock::new(Writer::new(node, at.starts), highest);
         at.replica = Replica::new(options(count, mutation));
+        at.pace = Pace::default();
         if at.rebuilding {
             self.input(node, Input::Rebuild);
         }
