@@ -58,7 +58,7 @@ const SERVE_ANYWAY_AFTER: Duration = Duration::from_secs(5);
 
 /// What a process knows of itself when it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct Candidate {
     /// The name of its cluster.
     pub cluster: String,
     /// Its id.
@@ -117,7 +117,7 @@ pub enum Decision {
 /// The founding state of one node. Its driver feeds it introductions and asks for decisions.
 #[derive(Clone, Debug)]
 pub struct Founding {
-    me: Identity,
+    me: Candidate,
     nodes: Vec<NodeId>,
     proposal: Layout,
     serve_anyway_at: Mono,
@@ -143,7 +143,7 @@ impl Founding {
     /// [`Refusal`] if what is persisted belongs to another cluster, another node or another list
     /// of peers, or makes no sense.
     pub fn new(
-        me: Identity,
+        me: Candidate,
         proposal: Layout,
         persisted: Persisted,
         now: Mono,
@@ -203,7 +203,7 @@ impl Founding {
     /// not known yet. `durable` is how far its log is durable now, `clock` its hybrid clock.
     #[must_use]
     pub fn hello(&self, to: Option<NodeId>, durable: Lsn, clock: Hlc) -> Hello {
-        let Identity { cluster, node, nonce, log_id, recovered, .. } = self.me.clone();
+        let Candidate { cluster, node, nonce, log_id, recovered, .. } = self.me.clone();
         let start = self.start();
         let membership = self.membership.as_ref();
         Hello {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kvorum_cluster::founding::{
-    Decision, Founding as Core, Identity, MEMBERSHIP_KEY, Membership, Persisted, WATERMARKS_KEY,
+    Candidate, Decision, Founding as Core, MEMBERSHIP_KEY, Membership, Persisted, WATERMARKS_KEY,
 };
 use kvorum_cluster::placement::{self, PlacementError};
 use kvorum_core::{Hlc, HybridClock, Layout, Lsn, Mono, NodeId, PartitionId};
@@ -23,7 +23,7 @@ pub(crate) use self::greetings::Met;
 /// The founding state of this node, shared by the turn and the tasks that introduce the node.
 #[derive(Debug)]
 pub(crate) struct Founding {
-    identity: Identity,
+    candidate: Candidate,
     replication: Option<usize>,
     showcase: bool,
     /// The peer list, with the ids of the nodes that answer there once they are known.
@@ -99,7 +99,7 @@ impl Founding {
                 damaged = true;
                 Addresses::default()
             });
-        let identity = Identity {
+        let candidate = Candidate {
             cluster: options.cluster.clone(),
             node: options.id,
             nonce: process,
@@ -110,7 +110,7 @@ impl Founding {
             damaged,
         };
         let mut founding = Founding {
-            identity,
+            candidate,
             replication: options.replication_factor.map(usize::from),
             showcase: options.showcase,
             peers: options.peers.clone(),
@@ -141,10 +141,10 @@ impl Founding {
             Stage::Learning(persisted) => std::mem::take(&mut **persisted),
             Stage::Known(_) | Stage::Failed(_) => return Ok(()),
         };
-        nodes.push(self.identity.node);
+        nodes.push(self.candidate.node);
         let refused = |error: PlacementError| StartError::Refused(error.to_string());
         let proposal = placement::initial_layout(&nodes, self.replication, self.showcase);
-        let core = Core::new(self.identity.clone(), proposal.map_err(refused)?, persisted, now);
+        let core = Core::new(self.candidate.clone(), proposal.map_err(refused)?, persisted, now);
         let core = core.map_err(|refusal| StartError::Refused(refusal.reason))?;
         self.stage = Stage::Known(Box::new(core));
         Ok(())

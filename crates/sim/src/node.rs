@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kvorum_cluster::founding::{
-    Decision, Founding, Hello, Identity, MEMBERSHIP_KEY, Persisted, Refusal, WATERMARKS_KEY,
+    Candidate, Decision, Founding, Hello, MEMBERSHIP_KEY, Persisted, Refusal, WATERMARKS_KEY,
 };
 use kvorum_core::{
     Error, Hlc, KeyspaceId, Layout, Lsn, NodeId, Now, PartitionId, Record, Slot, Store as _,
@@ -68,7 +68,7 @@ impl Node {
         };
         let persisted =
             Persisted { membership: read(MEMBERSHIP_KEY), watermarks: read(WATERMARKS_KEY) };
-        let identity = Identity {
+        let candidate = Candidate {
             cluster: "simulated".to_owned(),
             node: options.me,
             nonce,
@@ -78,7 +78,7 @@ impl Node {
             highest: recovery.highest,
             damaged,
         };
-        let founding = Founding::new(identity, layout.clone(), persisted, now.mono)?;
+        let founding = Founding::new(candidate, layout.clone(), persisted, now.mono)?;
         Ok(Node {
             store,
             shard: None,

@@ -4,7 +4,7 @@ use kvorum_core::NodeId;
 
 use super::hello::{Hello, Refusal, RefusalKind};
 use super::membership::{self, Membership};
-use super::{Founding, Identity};
+use super::{Candidate, Founding};
 use crate::peers;
 
 impl Founding {
@@ -70,7 +70,7 @@ impl Founding {
 
 /// Whether a data directory is the one this process should have.
 pub(super) fn directory(
-    me: &Identity,
+    me: &Candidate,
     nodes: &[NodeId],
     found: &Membership,
 ) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kvorum_core::{Layout, NodeId, PartitionId};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Identity;
+use super::Candidate;
 use super::hello::{Settled, put_settled, take_settled};
 use crate::codec::{DecodeError, Reader, put_layout, put_list, put_node, put_text};
 
@@ -73,7 +73,7 @@ impl Founded {
 
 impl Membership {
     /// The membership of a node that joins a cluster now.
-    pub(super) fn new(me: &Identity, founded: Founded) -> Membership {
+    pub(super) fn new(me: &Candidate, founded: Founded) -> Membership {
         // With another log than at the founding, this node has been replaced since. Others may know
         // no more of it than the founding: the rebuild that follows meets their objection as well.
         let founder = founded.log_of(me.node).filter(|log_id| *log_id != me.log_id);

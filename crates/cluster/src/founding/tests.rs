@@ -72,7 +72,7 @@ impl World {
         self.nonces += 1;
         let disk = &mut self.disks[at];
         disk.start += 1;
-        let me = Identity {
+        let me = Candidate {
             cluster: "test".to_owned(),
             node: id(at as u32 + 1),
             nonce: self.nonces,
@@ -253,7 +253,7 @@ fn founding(node: u32, nodes: u32) -> Founding {
 }
 
 fn start(node: u32, nonce: u64, nodes: u32, persisted: Persisted) -> Result<Founding, Refusal> {
-    let me = Identity {
+    let me = Candidate {
         cluster: "test".to_owned(),
         node: id(node),
         nonce,
@@ -389,7 +389,7 @@ fn a_lost_tail_is_found_out_and_settled_by_one_rebuild() {
         all[at].heard(id(2), Lsn(100), Mono(0));
     }
     let restarted = |nonce, start, recovered, membership| {
-        let me = Identity {
+        let me = Candidate {
             cluster: "test".to_owned(),
             node: id(2),
             nonce,
@@ -434,7 +434,7 @@ fn a_damaged_log_is_rebuilt_whether_or_not_its_id_has_changed() {
     let all = cluster();
     let membership = Some(all[1].membership().unwrap().encode());
     for (log_id, damaged) in [(2, true), (77, false), (77, true)] {
-        let me = Identity {
+        let me = Candidate {
             cluster: "test".to_owned(),
             node: id(2),
             nonce: 8,
@@ -542,7 +542,7 @@ fn a_replaced_log_is_persisted_at_once() {
 
 #[test]
 fn a_node_born_damaged_rebuilds() {
-    let me = Identity { damaged: true, ..founding(1, 2).me };
+    let me = Candidate { damaged: true, ..founding(1, 2).me };
     let mut node = Founding::new(me, layout(2), Persisted::default(), Mono(0)).unwrap();
     node.receive(&hello(&founding(2, 2), 1), Mono(0)).unwrap();
     node.persisted();
@@ -642,7 +642,7 @@ fn an_older_image_of_a_disk_repeats_no_start_number() {
 #[test]
 fn when_start_numbers_repeat_nothing_is_stamped_before_the_log_is_past() {
     let begun = |start| {
-        let me = Identity {
+        let me = Candidate {
             cluster: "test".to_owned(),
             node: id(1),
             nonce: 1,

@@ -1,7 +1,7 @@
 //! What this node and others say when they introduce themselves.
 
 use bytes::Bytes;
-use kvorum_cluster::founding::{Greeting, Identity, Name, Refusal, RefusalKind};
+use kvorum_cluster::founding::{Candidate, Greeting, Name, Refusal, RefusalKind};
 use kvorum_core::{Mono, NodeId};
 
 use super::{Founding, Stage};
@@ -32,9 +32,9 @@ impl Founding {
                 Greeting::Hello(Box::new(core.hello(to, self.durable, self.clock)))
             }
             Stage::Learning(_) | Stage::Failed(_) => Greeting::Name(Name {
-                cluster: self.identity.cluster.clone(),
-                node: self.identity.node,
-                nonce: self.identity.nonce,
+                cluster: self.candidate.cluster.clone(),
+                node: self.candidate.node,
+                nonce: self.candidate.nonce,
             }),
         }
     }
@@ -77,7 +77,7 @@ impl Founding {
                         id
                     }
                     Met::Stranger(id) => id,
-                    Met::Myself => self.identity.node,
+                    Met::Myself => self.candidate.node,
                 };
                 if let Some(peer) = self.peers.get_mut(place).filter(|peer| peer.id.is_none()) {
                     peer.id = Some(id);
@@ -119,7 +119,7 @@ impl Founding {
 
     fn meet_by_name(&self, name: &Name) -> Result<Met, Refusal> {
         let refuse = |kind, reason| Err(Refusal { kind, reason });
-        let Identity { cluster, node, nonce, .. } = &self.identity;
+        let Candidate { cluster, node, nonce, .. } = &self.candidate;
         if name.cluster != *cluster {
             let (other, theirs) = (name.node, &name.cluster);
             let reason = format!(
