@@ -2,14 +2,13 @@
 //!
 //! Versions are returned to clients, so each property is a comparison of versions in real-time
 //! order: O(n log n) instead of a search. Two operations are ordered in real time when one was
-//! answered before the other began.
+//! answered before the other began. An operation without an answer, or with one that says nothing
+//! of its outcome, promises nothing: no other operation must see it, and any may.
 //!
-//! - **No acknowledged write is lost**: after healing, a key's version is at least that of every
-//!   write acknowledged by a quorum.
-//! - **A quorum read sees every write acknowledged by a quorum before it began.**
-//! - **Quorum reads never go back.**
-//! - **A value that is read was written**, to that key, and a version names one value.
-//! - **A quorum write that began after another was acknowledged has the larger version.**
+//! The properties are listed at [`Property`]. A run is checked for all of them, whichever fails
+//! first, so that a rule that is left out shows everything it was good for.
+
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,66 +35,116 @@ impl fmt::Display for Violation {
 /// The properties, numbered as in the documentation of the simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
-    /// E1.
+    /// D1: a log recovers everything it has called durable, and nothing is wrong with it, unless
+    /// its disk was harmed. The only property that the machines tell and not the clients.
+    DurableIsRecovered,
+    /// E1: after healing, a key's version is at least that of every write acknowledged by a
+    /// quorum.
     NoAcknowledgedWriteLost,
-    /// E3.
+    /// E3: a quorum read sees every write acknowledged by a quorum before it began.
     ReadsSeeAcknowledgedWrites,
-    /// E4.
+    /// E4: quorum reads never go back, and no read goes behind the version it names itself.
     ReadsNeverGoBack,
-    /// E6.
+    /// E6: a version names one write, and what is read is what that write wrote, to that key, and
+    /// as long as it was to last.
     ReadsReturnWhatWasWritten,
-    /// E7.
+    /// E7: a quorum write that began after another one, or a quorum read, was answered has the
+    /// larger version.
     LaterWritesWin,
     /// E10: after healing, operations succeed.
     RecoversAfterHealing,
 }
 
+impl Property {
+    /// Every property.
+    pub const ALL: [Property; 7] = [
+        Property::DurableIsRecovered,
+        Property::NoAcknowledgedWriteLost,
+        Property::ReadsSeeAcknowledgedWrites,
+        Property::ReadsNeverGoBack,
+        Property::ReadsReturnWhatWasWritten,
+        Property::LaterWritesWin,
+        Property::RecoversAfterHealing,
+    ];
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> &'static str {
+        match self {
+            Property::DurableIsRecovered => "D1",
+            Property::NoAcknowledgedWriteLost => "E1",
+            Property::ReadsSeeAcknowledgedWrites => "E3",
+            Property::ReadsNeverGoBack => "E4",
+            Property::ReadsReturnWhatWasWritten => "E6",
+            Property::LaterWritesWin => "E7",
+            Property::RecoversAfterHealing => "E10",
+        }
+    }
+}
+
 impl fmt::Display for Property {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Property::NoAcknowledgedWriteLost => "E1 no acknowledged write is lost",
-            Property::ReadsSeeAcknowledgedWrites => "E3 quorum reads see acknowledged writes",
-            Property::ReadsNeverGoBack => "E4 quorum reads never go back",
-            Property::ReadsReturnWhatWasWritten => "E6 reads return what was written",
-            Property::LaterWritesWin => "E7 later quorum writes win",
-            Property::RecoversAfterHealing => "E10 operations succeed after healing",
-        })
+        let text = match self {
+            Property::DurableIsRecovered => "what was durable is recovered",
+            Property::NoAcknowledgedWriteLost => "no acknowledged write is lost",
+            Property::ReadsSeeAcknowledgedWrites => "quorum reads see acknowledged writes",
+            Property::ReadsNeverGoBack => "reads never go back",
+            Property::ReadsReturnWhatWasWritten => "reads return what was written",
+            Property::LaterWritesWin => "later quorum writes win",
+            Property::RecoversAfterHealing => "operations succeed after healing",
+        };
+        write!(f, "{} {text}", self.number())
     }
 }
 
 /// What the world did that the checkers must know.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {
-    /// When the last fault was healed: reads that began later must succeed and prove that
-    /// nothing was lost.
+    /// When everything had settled after the last fault: reads that began later must succeed and
+    /// prove that nothing was lost.
     pub healed: Mono,
     /// No disk was wiped, damaged or replaced by an older image, so that even a write
     /// acknowledged by one replica alone must survive.
     pub disks_kept: bool,
+    /// The wall-clock time, in milliseconds since 1970, at the beginning of virtual time.
+    pub epoch_ms: u64,
+    /// How far any wall clock has ever been off, in milliseconds.
+    pub clock_error_ms: u64,
 }
 
-/// Checks a whole history.
-///
-/// # Errors
-/// The first violation found, in the order of the properties.
-pub fn check(history: &History, circumstances: Circumstances) -> Result<(), Violation> {
+/// Checks a whole history. Returns the first violation of each property.
+#[must_use]
+pub fn check(history: &History, circumstances: Circumstances) -> Vec<Violation> {
+    let mut found: BTreeMap<Property, Violation> = BTreeMap::new();
+    let mut note = |result: Result<(), Violation>| {
+        if let Err(violation) = result {
+            found.entry(violation.property).or_insert(violation);
+        }
+    };
+    note(written::versions_are_unique(history.operations()));
     let mut keys: BTreeMap<usize, Vec<&Operation>> = BTreeMap::new();
     for operation in history.operations() {
         keys.entry(operation.key).or_default().push(operation);
     }
-    for operations in keys.values() {
-        reads_return_what_was_written(operations)?;
-        ordered(operations, is_quorum_write, is_quorum_read, Property::ReadsSeeAcknowledgedWrites)?;
-        ordered(operations, is_quorum_read, is_quorum_read, Property::ReadsNeverGoBack)?;
-        later_writes_win(operations)?;
-        nothing_is_lost(operations, circumstances)?;
+    for operations in keys.values_mut() {
+        // What scans told was noted when they ended.
+        operations.sort_by_key(|operation| operation.invoked);
+        note(written::reads_return_what_was_written(operations, circumstances));
+        note(ordered(operations, acknowledged, told, Property::ReadsSeeAcknowledgedWrites));
+        note(written::unlisted_keys_are_gone(operations, acknowledged));
+        note(ordered(operations, repaired, repaired, Property::ReadsNeverGoBack));
+        note(tokens_are_honoured(operations));
+        note(later_writes_win(operations));
+        note(nothing_is_lost(operations, circumstances));
     }
-    Ok(())
+    found.into_values().collect()
 }
 
+/// What an operation says of the version of its key, and when: nothing if it says nothing.
 type Select = fn(&Operation) -> Option<(Mono, Option<Version>)>;
 
-fn is_quorum_write(operation: &Operation) -> Option<(Mono, Option<Version>)> {
+/// Quorum writes.
+fn acknowledged(operation: &Operation) -> Option<(Mono, Option<Version>)> {
     match operation.completed {
         Some((at, Ending::Written(version))) if operation.consistency != Consistency::One => {
             Some((at, Some(version)))
@@ -104,90 +153,77 @@ fn is_quorum_write(operation: &Operation) -> Option<(Mono, Option<Version>)> {
     }
 }
 
-fn is_quorum_read(operation: &Operation) -> Option<(Mono, Option<Version>)> {
+/// Everything that a quorum of replicas told: reads, and what scans list.
+fn told(operation: &Operation) -> Option<(Mono, Option<Version>)> {
     if operation.consistency == Consistency::One {
         return None;
     }
     match operation.completed {
-        Some((at, Ending::Found(version, _))) => Some((at, Some(version))),
+        Some((at, Ending::Found(seen))) => Some((at, Some(seen.version))),
         Some((at, Ending::Missing(version))) => Some((at, version)),
         _ => None,
     }
 }
 
-/// Each operation selected as `later` has at least the version of every operation selected as
-/// `earlier` that was answered before it began.
+/// Quorum reads: a majority held what they showed before they showed it. A scan repairs nothing.
+fn repaired(operation: &Operation) -> Option<(Mono, Option<Version>)> {
+    if operation.kind == Kind::Scan { None } else { told(operation) }
+}
+
+/// Each operation selected as `later`, with the largest version of all operations selected as
+/// `earlier` that were answered before it began.
+fn floors<'a>(
+    operations: &'a [&'a Operation],
+    earlier: impl Fn(&Operation) -> Option<(Mono, Option<Version>)>,
+) -> impl Iterator<Item = (&'a Operation, Option<Version>)> {
+    let mut answered: Vec<(Mono, Option<Version>)> =
+        operations.iter().filter_map(|operation| earlier(operation)).collect();
+    answered.sort_unstable();
+    let mut floor = None;
+    let mut answered = answered.into_iter().peekable();
+    operations.iter().map(move |operation| {
+        while let Some((_, version)) = answered.next_if(|(at, _)| *at < operation.invoked) {
+            floor = floor.max(version);
+        }
+        (*operation, floor)
+    })
+}
+
 fn ordered(
     operations: &[&Operation],
     earlier: Select,
     later: Select,
     property: Property,
 ) -> Result<(), Violation> {
-    let mut answered: Vec<(Mono, Option<Version>)> =
-        operations.iter().filter_map(|operation| earlier(operation)).collect();
-    answered.sort_unstable();
-    let mut floor = None;
-    let mut answered = answered.into_iter().peekable();
-    for operation in operations {
-        while let Some((_, version)) = answered.next_if(|(at, _)| *at < operation.invoked) {
-            floor = floor.max(version);
-        }
-        if let Some((_, version)) = later(operation)
-            && version < floor
-        {
-            return Err(violation(property, operation, floor));
+    for (operation, floor) in floors(operations, earlier) {
+        if later(operation).is_some_and(|(_, version)| version < floor) {
+            return Err(below(property, operation, floor));
         }
     }
     Ok(())
 }
 
+/// A read that names a version shows at least that one, at any consistency.
+fn tokens_are_honoured(operations: &[&Operation]) -> Result<(), Violation> {
+    for operation in operations {
+        let shown = match operation.completed {
+            Some((_, Ending::Found(seen))) => Some(seen.version),
+            Some((_, Ending::Missing(version))) => version,
+            _ => continue,
+        };
+        if shown < operation.min_version {
+            return Err(below(Property::ReadsNeverGoBack, operation, operation.min_version));
+        }
+    }
+    Ok(())
+}
+
+/// A quorum read left its version on a majority, so a later write must get above it as well.
 fn later_writes_win(operations: &[&Operation]) -> Result<(), Violation> {
-    let mut answered: Vec<(Mono, Option<Version>)> =
-        operations.iter().filter_map(|operation| is_quorum_write(operation)).collect();
-    answered.sort_unstable();
-    let mut floor = None;
-    let mut answered = answered.into_iter().peekable();
-    for operation in operations {
-        while let Some((_, version)) = answered.next_if(|(at, _)| *at < operation.invoked) {
-            floor = floor.max(version);
-        }
-        if let Some((_, version)) = is_quorum_write(operation)
-            && version <= floor
-        {
-            return Err(violation(Property::LaterWritesWin, operation, floor));
-        }
-    }
-    Ok(())
-}
-
-fn reads_return_what_was_written(operations: &[&Operation]) -> Result<(), Violation> {
-    let mut writes: BTreeMap<u64, &Operation> = BTreeMap::new();
-    for operation in operations {
-        if let Kind::Put(value) = operation.kind {
-            writes.insert(value, operation);
-        }
-    }
-    let mut values: BTreeMap<Version, u64> = BTreeMap::new();
-    for operation in operations {
-        let Some((at, Ending::Found(version, value))) = operation.completed else { continue };
-        let wrong = |why: &str| Violation {
-            property: Property::ReadsReturnWhatWasWritten,
-            details: format!("key {} read value {value} at {version}: {why}", operation.key),
-        };
-        let Some(write) = writes.get(&value) else {
-            return Err(wrong("nobody wrote it to this key"));
-        };
-        if write.invoked > at {
-            return Err(wrong("it was written only later"));
-        }
-        if *values.entry(version).or_insert(value) != value {
-            return Err(wrong("the version names another value as well"));
-        }
-        // A write that was stamped twice may be seen under its first version too.
-        if let Some((_, Ending::Written(final_version))) = write.completed
-            && version > final_version
-        {
-            return Err(wrong("its write was acknowledged under an older version"));
+    let earlier = |operation: &Operation| acknowledged(operation).or_else(|| repaired(operation));
+    for (operation, floor) in floors(operations, earlier) {
+        if acknowledged(operation).is_some_and(|(_, version)| version <= floor) {
+            return Err(below(Property::LaterWritesWin, operation, floor));
         }
     }
     Ok(())
@@ -211,106 +247,24 @@ fn nothing_is_lost(operations: &[&Operation], world: Circumstances) -> Result<()
         if !last_look {
             continue;
         }
-        let Some((_, seen)) = is_quorum_read(operation) else {
+        let Some((_, seen)) = repaired(operation) else {
             return Err(Violation {
                 property: Property::RecoversAfterHealing,
                 details: format!("the read of key {} failed: {operation:?}", operation.key),
             });
         };
         if seen < floor {
-            return Err(violation(Property::NoAcknowledgedWriteLost, operation, floor));
+            return Err(below(Property::NoAcknowledgedWriteLost, operation, floor));
         }
     }
     Ok(())
 }
 
-fn violation(property: Property, operation: &Operation, floor: Option<Version>) -> Violation {
+fn below(property: Property, operation: &Operation, floor: Option<Version>) -> Violation {
     let floor = floor.map_or_else(|| "nothing".to_owned(), |version| version.to_string());
-    Violation {
-        property,
-        details: format!("key {}: {operation:?} is below {floor}", operation.key),
-    }
+    let details = format!("key {}: {operation:?} is below {floor}", operation.key);
+    Violation { property, details }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use kvorum_core::{Hlc, Writer};
-
-    const fn version(n: u64) -> Version {
-        Version { hlc: Hlc(n), writer: Writer(1) }
-    }
-
-    fn operation(kind: Kind, invoked: u64, completed: u64, ending: Ending) -> Operation {
-        Operation {
-            client: 0,
-            key: 0,
-            kind,
-            consistency: Consistency::Quorum,
-            invoked: Mono(invoked),
-            completed: Some((Mono(completed), ending)),
-        }
-    }
-
-    fn verdict(operations: &[Operation], healed: u64) -> Option<Property> {
-        let mut history = History::default();
-        for operation in operations {
-            history.invoke(operation.clone());
-        }
-        let circumstances = Circumstances { healed: Mono(healed), disks_kept: true };
-        check(&history, circumstances).err().map(|violation| violation.property)
-    }
-
-    fn put(value: u64, invoked: u64, completed: u64, stamped: u64) -> Operation {
-        operation(Kind::Put(value), invoked, completed, Ending::Written(version(stamped)))
-    }
-
-    fn get(value: u64, stamped: u64, invoked: u64, completed: u64) -> Operation {
-        operation(Kind::Get, invoked, completed, Ending::Found(version(stamped), value))
-    }
-
-    fn missing(invoked: u64, completed: u64) -> Operation {
-        operation(Kind::Get, invoked, completed, Ending::Missing(None))
-    }
-
-    #[test]
-    fn a_good_history_passes() {
-        let history = [put(1, 1, 5, 10), get(1, 10, 6, 7), put(2, 8, 9, 11), get(2, 11, 100, 101)];
-        assert_eq!(verdict(&history, 50), None);
-    }
-
-    #[test]
-    fn each_property_is_found_violated() {
-        let lost = [put(1, 1, 5, 10), missing(100, 101)];
-        assert_eq!(verdict(&lost, 200), Some(Property::ReadsSeeAcknowledgedWrites));
-        let back = [put(1, 1, 90, 10), put(2, 2, 91, 11), get(2, 11, 3, 4), get(1, 10, 5, 6)];
-        assert_eq!(verdict(&back, 200), Some(Property::ReadsNeverGoBack));
-        let invented = [put(1, 1, 5, 10), get(7, 10, 6, 7)];
-        assert_eq!(verdict(&invented, 200), Some(Property::ReadsReturnWhatWasWritten));
-        let smaller = [put(1, 1, 5, 10), put(2, 6, 7, 9)];
-        assert_eq!(verdict(&smaller, 200), Some(Property::LaterWritesWin));
-    }
-
-    #[test]
-    fn a_failed_read_after_healing_is_a_violation() {
-        let ending = Ending::Failed(kvorum_core::Executed::No);
-        let mut failed = operation(Kind::Get, 60, 70, ending);
-        failed.consistency = Consistency::All;
-        assert_eq!(verdict(&[failed], 50), Some(Property::RecoversAfterHealing));
-    }
-
-    #[test]
-    fn a_write_to_one_replica_survives_while_disks_do() {
-        let mut write = put(1, 1, 5, 10);
-        write.consistency = Consistency::One;
-        let mut look = missing(60, 61);
-        look.consistency = Consistency::All;
-        assert_eq!(verdict(&[write, look], 50), Some(Property::NoAcknowledgedWriteLost));
-    }
-
-    #[test]
-    fn concurrent_operations_may_see_either() {
-        let history = [put(1, 1, 50, 10), missing(2, 3), get(1, 10, 4, 5)];
-        assert_eq!(verdict(&history, 200), None);
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ pub mod checkers;
 mod clients;
 pub mod history;
 mod host;
+pub mod mutations;
 mod nemesis;
 mod network;
 mod node;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)] // Printing is what this program is for.
 
+use std::collections::BTreeMap;
 use std::io::BufWriter;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -9,9 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use kvorum_sim::World;
-use kvorum_sim::settings::{Mutation, Settings};
+use kvorum_sim::checkers::Property;
+use kvorum_sim::mutations::Mutation;
+use kvorum_sim::settings::Settings;
 use kvorum_sim::trace::Trace;
+use kvorum_sim::{Outcome, World};
 
 /// Simulates clusters of kvorum nodes under faults, and checks what their clients see.
 #[derive(Debug, Parser)]
@@ -35,8 +38,8 @@ struct Arguments {
     /// Leave out a rule of the product; the run then succeeds only if a violation is found.
     #[arg(long, value_parser = Mutation::named, conflicts_with = "mutations")]
     mutation: Option<Mutation>,
-    /// Leave out one rule after the other, of those that only a whole cluster under faults can
-    /// miss, and say how many seeds it took to notice.
+    /// Leave out one rule after the other, of those that whole clusters under faults can miss, and
+    /// say which properties were violated; succeeds if those were that must be.
     #[arg(long)]
     mutations: bool,
     /// Print everything that happens (with one seed).
@@ -52,6 +55,8 @@ struct Totals {
     operations: usize,
     faults: usize,
     failures: Vec<String>,
+    /// Of each property, how many seeds violated it, and the first violation.
+    violated: BTreeMap<Property, (u64, String)>,
 }
 
 fn main() -> ExitCode {
@@ -60,73 +65,90 @@ fn main() -> ExitCode {
         return prove(&mut arguments);
     }
     let begun = Instant::now();
-    let totals = run_all(&arguments, begun);
+    let totals = run_all(&arguments, begun, |_| false);
     report(&arguments, &totals, begun.elapsed())
 }
 
-/// Leaves out every rule in turn and expects the checkers to notice.
+/// Leaves out one rule after the other, each until everything has been violated that must be.
 fn prove(arguments: &mut Arguments) -> ExitCode {
     let mut missed = 0;
-    for mutation in Mutation::noticed_by_simulation() {
+    for (mutation, expected) in Mutation::noticed_by_simulation() {
         arguments.mutation = Some(mutation);
-        let totals = run_all(arguments, Instant::now());
-        let name = mutation.name();
-        match totals.failures.first() {
-            Some(failure) => {
-                let what = failure.lines().next().unwrap_or_default();
-                println!("{name}: noticed after {} seeds: {what:.120}", totals.seeds);
-            }
-            None => {
-                missed += 1;
-                println!("{name}: NOT NOTICED in {} seeds", totals.seeds);
+        let all = |totals: &Totals| expected.iter().all(|p| totals.violated.contains_key(p));
+        let totals = run_all(arguments, Instant::now(), all);
+        println!("{} (after {} seeds):", mutation.name(), totals.seeds);
+        for property in expected {
+            match totals.violated.get(property) {
+                Some((_, violation)) => {
+                    let line = violation.lines().next().unwrap_or_default();
+                    println!("  noticed by {}, {line:.140}", property.number());
+                }
+                None => {
+                    missed += 1;
+                    println!("  NOT NOTICED by {property}");
+                }
             }
         }
     }
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run_all(arguments: &Arguments, begun: Instant) -> Totals {
+/// Runs all seeds, or as many as are enough.
+fn run_all(
+    arguments: &Arguments,
+    begun: Instant,
+    enough: impl Fn(&Totals) -> bool + Sync,
+) -> Totals {
     let next = AtomicU64::new(arguments.first);
     let totals = Mutex::new(Totals::default());
+    let last = arguments.first.saturating_add(arguments.seeds);
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let late =
+                arguments.minutes.is_some_and(|limit| begun.elapsed().as_secs() >= limit * 60);
+            if seed >= last || late {
+                return;
+            }
+            let result = run(arguments, seed);
+            let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            totals.add(arguments, seed, result);
+            if enough(&totals) {
+                next.store(last, Ordering::Relaxed);
+            }
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
-            scope.spawn(|| work(arguments, begun, &next, &totals));
+            scope.spawn(work);
         }
     });
     totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn work(arguments: &Arguments, begun: Instant, next: &AtomicU64, totals: &Mutex<Totals>) {
-    let last = arguments.first.saturating_add(arguments.seeds);
-    loop {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        let late = arguments.minutes.is_some_and(|limit| begun.elapsed().as_secs() >= limit * 60);
-        if seed >= last || late {
-            return;
-        }
-        let result = run(arguments, seed);
-        let mut totals = totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        totals.seeds += 1;
-        match result {
-            Ok(outcome) => {
-                totals.succeeded += outcome.operations.0;
-                totals.operations += outcome.operations.1;
-                totals.faults += outcome.faults;
-                if let Some(violation) = outcome.violation {
-                    totals
-                        .failures
-                        .push(format!("seed {seed}: {violation}\n  {}", replay(arguments, seed)));
-                    if arguments.mutation.is_some() {
-                        next.store(last, Ordering::Relaxed);
-                    }
-                }
+impl Totals {
+    fn add(&mut self, arguments: &Arguments, seed: u64, result: anyhow::Result<Outcome>) {
+        self.seeds += 1;
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.failures.push(format!("seed {seed}: {error}"));
+                return;
             }
-            Err(error) => totals.failures.push(format!("seed {seed}: {error}")),
+        };
+        self.succeeded += outcome.operations.0;
+        self.operations += outcome.operations.1;
+        self.faults += outcome.faults;
+        for violation in outcome.violations {
+            let text = format!("seed {seed}: {violation}\n  {}", replay(arguments, seed));
+            let first = || (0, text.clone());
+            self.violated.entry(violation.property).or_insert_with(first).0 += 1;
+            self.failures.push(text);
         }
     }
 }
 
-fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<kvorum_sim::Outcome> {
+fn run(arguments: &Arguments, seed: u64) -> anyhow::Result<Outcome> {
     let mut settings = Settings::draw(seed, Duration::from_secs(arguments.seconds));
     settings.leave_out(arguments.mutation);
     let trace = if arguments.trace {
@@ -150,6 +172,9 @@ fn replay(arguments: &Arguments, seed: u64) -> String {
 fn report(arguments: &Arguments, totals: &Totals, took: Duration) -> ExitCode {
     for failure in &totals.failures {
         println!("{failure}");
+    }
+    for (property, (seeds, _)) in &totals.violated {
+        println!("{property}: violated by {seeds} seeds");
     }
     let virtual_hours = (totals.seeds * (arguments.seconds + 25)) as f64 / 3600.0;
     let minutes = took.as_secs_f64() / 60.0;

@@ -1,9 +1,11 @@
 //! The faults of a run, drawn from its seed.
 
-use kvorum_storage::{Disk, SimDisk};
+mod disks;
+
+use kvorum_storage::SimDisk;
 
 use crate::chance::Chance;
-use crate::node::Node;
+use crate::settings::Settings;
 use crate::world::{Event, World};
 
 /// What has been done to the world.
@@ -13,6 +15,12 @@ pub struct Nemesis {
     injected: usize,
     touched_disks: bool,
     stopped: bool,
+    /// The one disk that may hold damage that nobody has found yet.
+    rotten: Option<usize>,
+    /// Power fails with the next write that is acknowledged: on one machine or on all.
+    armed: Option<Option<usize>>,
+    /// Power fails on all machines with one of the next pieces of background work, counted down.
+    awaited_work: Option<u64>,
     /// An older image of one disk: whose, and what.
     image: Option<(usize, SimDisk)>,
 }
@@ -24,13 +32,25 @@ enum Fault {
     KillAll,
     PowerCut,
     PowerCutAll,
+    /// Processes are killed; what they had written and not synced is lost when the power fails
+    /// soon after, while they are down or when they have started again.
+    KillThenPowerCut,
+    KillThenPowerCutAll,
+    /// Power fails as soon as a client is told that its write is safe.
+    PowerCutAtAck,
+    PowerCutAllAtAck,
+    /// Power fails in the middle of a piece of background work.
+    PowerCutAtWork,
     Pause,
     CutOneWay,
     Isolate,
+    Reset,
     HealNetwork,
     ClockJump,
     ClockDrift,
     DamageDisk,
+    /// A bit flips under a running node.
+    Rot,
     ImageDisk,
     FillDisk,
     FreeDisk,
@@ -42,7 +62,16 @@ impl Nemesis {
     /// A nemesis that has done nothing yet.
     #[must_use]
     pub fn new(chance: Chance) -> Nemesis {
-        Nemesis { chance, injected: 0, touched_disks: false, stopped: false, image: None }
+        Nemesis {
+            chance,
+            injected: 0,
+            touched_disks: false,
+            stopped: false,
+            rotten: None,
+            armed: None,
+            awaited_work: None,
+            image: None,
+        }
     }
 
     /// How many faults it has injected.
@@ -61,6 +90,17 @@ impl Nemesis {
     pub fn stop(&mut self) {
         self.stopped = true;
     }
+
+    /// Whether the next start of a node is interrupted: after how many calls of its disk, and
+    /// whether by a loss of power.
+    pub fn interruption(&mut self, settings: &Settings) -> Option<(u64, bool)> {
+        let (kills, power) = (settings.faults.kills, settings.faults.power);
+        if self.stopped || !(kills || power) || !self.chance.permille(150) {
+            return None;
+        }
+        let by_power = power && (!kills || self.chance.permille(500));
+        Some((self.chance.between(1, 15), by_power))
+    }
 }
 
 impl World {
@@ -76,19 +116,23 @@ impl World {
             self.trace.note(self.now, || format!("fault {fault:?} on host {host}"));
             self.inject(fault, host);
         }
-        let next = self.nemesis.chance.between(200_000, 6_000_000);
+        let next = self.nemesis.chance.between(100_000, self.settings.calm_micros);
         self.after(next, Event::Fault);
     }
 
     fn possible_faults(&self) -> Vec<Fault> {
         let allowed = self.settings.faults;
-        let groups: [(bool, &[Fault]); 7] = [
+        let groups: [(bool, &[Fault]); 8] = [
             (allowed.kills, &[Fault::Kill, Fault::Kill, Fault::KillAll]),
-            (allowed.power, &[Fault::PowerCut, Fault::PowerCut, Fault::PowerCutAll]),
+            (allowed.power, POWER_CUTS),
+            (
+                allowed.kills && allowed.power,
+                &[Fault::KillThenPowerCut, Fault::KillThenPowerCutAll],
+            ),
             (allowed.pauses, &[Fault::Pause, Fault::SlowDisk]),
-            (allowed.cuts, &[Fault::CutOneWay, Fault::Isolate, Fault::HealNetwork]),
+            (allowed.cuts, CUTS),
             (allowed.clocks, &[Fault::ClockJump, Fault::ClockDrift]),
-            (allowed.disks, &[Fault::DamageDisk, Fault::ImageDisk, Fault::SyncError]),
+            (allowed.disks, DISKS),
             (allowed.space, &[Fault::FillDisk, Fault::FreeDisk]),
         ];
         groups.iter().filter(|(may, _)| *may).flat_map(|(_, faults)| *faults).copied().collect()
@@ -99,27 +143,44 @@ impl World {
             Fault::Kill => self.kill(host, false),
             Fault::PowerCut => self.kill(host, true),
             Fault::KillAll => (0..self.hosts.len()).for_each(|host| self.kill(host, false)),
-            Fault::PowerCutAll => (0..self.hosts.len()).for_each(|host| self.kill(host, true)),
+            Fault::PowerCutAll => self.cut_power(None),
+            Fault::KillThenPowerCut => {
+                self.kill(host, false);
+                self.power_cut_soon(Some(host));
+            }
+            Fault::KillThenPowerCutAll => {
+                (0..self.hosts.len()).for_each(|host| self.kill(host, false));
+                self.power_cut_soon(None);
+            }
+            Fault::PowerCutAtAck => self.nemesis.armed = Some(Some(host)),
+            Fault::PowerCutAllAtAck => self.nemesis.armed = Some(None),
+            Fault::PowerCutAtWork => {
+                self.nemesis.awaited_work = Some(self.nemesis.chance.between(0, 20));
+            }
             Fault::Pause => self.pause(host),
             Fault::CutOneWay => self.cut_one_way(host),
             Fault::Isolate => self.isolate(host),
+            Fault::Reset => self.reset(host),
             Fault::HealNetwork => {
                 self.network.heal();
                 self.release();
             }
             Fault::ClockJump => {
                 let jump = self.nemesis.chance.between(0, 20_000);
+                self.watch_clocks();
                 if let Some(host) = self.host(host) {
                     host.offset_ms = i64::try_from(jump).unwrap_or(0) - 10_000;
                 }
             }
             Fault::ClockDrift => {
                 let drift = self.nemesis.chance.between(0, 2_000);
+                self.watch_clocks();
                 if let Some(host) = self.host(host) {
                     host.drift_ppm = i64::try_from(drift).unwrap_or(0) - 1_000;
                 }
             }
             Fault::DamageDisk => self.damage(host),
+            Fault::Rot => self.rot(host),
             Fault::ImageDisk => {
                 self.nemesis.image =
                     self.hosts.get(host).map(|machine| (host, machine.disk.snapshot()));
@@ -147,8 +208,48 @@ impl World {
 
     fn kill(&mut self, host: usize, power: bool) {
         self.crash(host, power);
-        let wait = self.nemesis.chance.between(1_000, 5_000_000);
+        let quick = self.nemesis.chance.permille(300);
+        let most = if quick { 50_000 } else { 5_000_000 };
+        let wait = self.nemesis.chance.between(1_000, most);
         self.after(wait, Event::Start { host });
+    }
+
+    /// A machine loses power, or all do at once.
+    pub(crate) fn cut_power(&mut self, host: Option<usize>) {
+        if self.nemesis.stopped {
+            return;
+        }
+        match host {
+            Some(host) => self.kill(host, true),
+            None => (0..self.hosts.len()).for_each(|host| self.kill(host, true)),
+        }
+    }
+
+    /// A client has been told that its write is safe.
+    pub(crate) fn write_acknowledged(&mut self, by: usize) {
+        if self.nemesis.armed.is_some_and(|host| host.is_none_or(|host| host == by)) {
+            let host = self.nemesis.armed.take().flatten();
+            self.after(0, Event::PowerCut { host });
+        }
+    }
+
+    /// A machine has begun a piece of background work that takes some time.
+    pub(crate) fn work_begun(&mut self, by: usize, micros: u64) {
+        match self.nemesis.awaited_work {
+            Some(0) => {
+                self.nemesis.awaited_work = None;
+                let all = self.nemesis.chance.permille(300);
+                let wait = self.nemesis.chance.between(0, micros.min(3_000));
+                self.after(wait, Event::PowerCut { host: (!all).then_some(by) });
+            }
+            Some(more) => self.nemesis.awaited_work = Some(more - 1),
+            None => {}
+        }
+    }
+
+    fn power_cut_soon(&mut self, host: Option<usize>) {
+        let wait = self.nemesis.chance.between(1_000, 200_000);
+        self.after(wait, Event::PowerCut { host });
     }
 
     fn pause(&mut self, host: usize) {
@@ -172,6 +273,19 @@ impl World {
         }
     }
 
+    /// Ends a node's connection to another one; what was under way is lost.
+    fn reset(&mut self, host: usize) {
+        let other = self.nemesis.chance.index(self.hosts.len());
+        let ids = (self.hosts.get(host).map(|h| h.id), self.hosts.get(other).map(|h| h.id));
+        if let (Some(a), Some(b)) = ids
+            && a != b
+        {
+            let (low, high) = (a.min(b), a.max(b));
+            self.close(low, high, low);
+            self.close(low, high, high);
+        }
+    }
+
     fn isolate(&mut self, host: usize) {
         let Some(id) = self.hosts.get(host).map(|host| host.id) else { return };
         for (a, b) in self.network.pairs() {
@@ -181,50 +295,18 @@ impl World {
             }
         }
     }
-
-    /// Fills a disk up to what is on it.
-    fn fill(&mut self, host: usize) {
-        let Some(host) = self.host(host) else { return };
-        let used = used_bytes(&host.disk);
-        host.disk.set_capacity(Some(used));
-    }
-
-    /// Wipes a disk, puts back an older image, or flips a bit: only while everybody else is
-    /// complete, since what two of three replicas have lost cannot be restored.
-    fn damage(&mut self, host: usize) {
-        let whole = self
-            .hosts
-            .iter()
-            .all(|host| !host.paused && host.node.as_ref().is_some_and(Node::is_whole));
-        if !whole {
-            return;
-        }
-        self.nemesis.touched_disks = true;
-        self.crash(host, false);
-        let draw = (self.nemesis.chance.between(0, 3), self.nemesis.chance.any());
-        let image = self.nemesis.image.take();
-        let Some(target) = self.hosts.get_mut(host) else { return };
-        match (draw, image) {
-            ((0, _), _) => target.disk.restore(&SimDisk::new()),
-            ((1, _), Some((of, image))) if of == host => target.disk.restore(&image),
-            ((_, bits), _) => flip(&target.disk, bits),
-        }
-        self.after(500_000, Event::Start { host });
-    }
 }
 
-/// Flips a bit somewhere.
-fn flip(disk: &SimDisk, bits: u64) {
-    let files = disk.list().unwrap_or_default();
-    let (which, place) = (bits >> 32, bits & 0xffff_ffff);
-    let index = usize::try_from(which).unwrap_or(0) % files.len().max(1);
-    if let Some(name) = files.get(index) {
-        let length = disk.contents(name).map_or(0, |bytes| bytes.len() as u64);
-        disk.flip(name, place % length.max(1), (bits >> 61) as u8);
-    }
-}
-
-fn used_bytes(disk: &SimDisk) -> u64 {
-    let names = disk.list().unwrap_or_default();
-    names.iter().filter_map(|name| disk.contents(name)).map(|bytes| bytes.len() as u64).sum()
-}
+const POWER_CUTS: &[Fault] = &[
+    Fault::PowerCut,
+    Fault::PowerCut,
+    Fault::PowerCutAll,
+    Fault::PowerCutAtAck,
+    Fault::PowerCutAllAtAck,
+    Fault::PowerCutAtWork,
+    Fault::PowerCutAtWork,
+];
+const CUTS: &[Fault] =
+    &[Fault::CutOneWay, Fault::Isolate, Fault::Reset, Fault::HealNetwork, Fault::HealNetwork];
+const DISKS: &[Fault] =
+    &[Fault::DamageDisk, Fault::Rot, Fault::Rot, Fault::ImageDisk, Fault::SyncError];

@@ -51,6 +51,8 @@ pub struct Network {
     chance: Chance,
     /// The usual delay of a packet, in microseconds: lowest and highest.
     delay: (u64, u64),
+    /// How many of a thousand packets take up to 200 ms more.
+    stragglers: u64,
 }
 
 impl Network {
@@ -65,7 +67,8 @@ impl Network {
         }
         let low = chance.between(20, 500);
         let high = low + chance.between(100, 20_000);
-        Network { links, chance, delay: (low, high) }
+        let stragglers = if chance.permille(300) { chance.between(5, 150) } else { 5 };
+        Network { links, chance, delay: (low, high), stragglers }
     }
 
     /// The pairs of nodes, in order.
@@ -81,7 +84,8 @@ impl Network {
 
     /// When a packet sent now arrives, and a second time when a copy of it does.
     pub fn arrivals(&mut self, now: Mono, packet: &Packet, class: Class) -> (Mono, Option<Mono>) {
-        let slow = if self.chance.permille(5) { self.chance.between(0, 200_000) } else { 0 };
+        let straggles = self.chance.permille(self.stragglers);
+        let slow = if straggles { self.chance.between(0, 200_000) } else { 0 };
         let delay = self.chance.between(self.delay.0, self.delay.1) + slow;
         let copy = self.chance.permille(10).then(|| self.chance.between(0, 50_000));
         let key = (packet.from < packet.to, class);
@@ -91,6 +95,12 @@ impl Network {
         let copy = copy.map(|more| Mono(at.0 + 1 + more));
         link.arrival.insert(key, copy.unwrap_or(at));
         (at, copy)
+    }
+
+    /// How long a message and the answer to it take, in microseconds, when nothing holds them up.
+    pub fn round_trip(&mut self) -> (u64, u64) {
+        let (low, high) = self.delay;
+        (self.chance.between(low, high), self.chance.between(low, high))
     }
 
     /// Cuts or heals the direction from one node to another.

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use kvorum_cluster::clocks::Clocks;
 use kvorum_cluster::founding::{
     Candidate, Decision, Founding, Hello, MEMBERSHIP_KEY, Persisted, Refusal, WATERMARKS_KEY,
 };
@@ -12,7 +14,18 @@ use kvorum_core::{
     Version, Writer,
 };
 use kvorum_shard::{In, Options, Out, Shard};
-use kvorum_storage::{Fatal, Recovery, Store, SyncJob};
+use kvorum_storage::{Fatal, Recovery, Store, SyncJob, Work, WorkDone};
+
+/// About how many bytes of log a record takes besides its key and value.
+const RECORD_OVERHEAD: usize = 96;
+
+/// A piece of background work under way.
+pub enum Upkeep {
+    /// Nothing of it has reached the disk.
+    Begun(Work),
+    /// All of it has; the node does not know yet.
+    Ended(WorkDone),
+}
 
 /// A node between its start and its end.
 pub struct Node {
@@ -28,6 +41,8 @@ pub struct Node {
     pub deadline: Option<kvorum_core::Mono>,
     /// The log write under way.
     pub job: Option<SyncJob>,
+    /// The background work under way.
+    pub upkeep: Option<Upkeep>,
     /// Counts what this node has to say that it has not said before.
     pub news: u64,
     nonce: u64,
@@ -37,6 +52,15 @@ pub struct Node {
     /// The membership on its way to the disk.
     writing: Option<(Bytes, Lsn)>,
     rebuilding: BTreeSet<PartitionId>,
+    clocks: Clocks,
+    clock_suspect: bool,
+    /// How many bytes of records one turn may write, and about how many it has written.
+    frame_room: usize,
+    filled: usize,
+    /// How far the log was durable at the last tick.
+    settled: Lsn,
+    /// Slots with corrupt records that are to be copied from other nodes.
+    corrupt: Vec<(KeyspaceId, Slot)>,
 }
 
 impl std::fmt::Debug for Node {
@@ -55,6 +79,7 @@ impl Node {
         recovery: Recovery,
         options: Options,
         layout: &Layout,
+        frame_room: usize,
         now: Now,
         nonce: u64,
     ) -> Result<Node, Refusal> {
@@ -86,6 +111,7 @@ impl Node {
             turn_due: false,
             deadline: None,
             job: None,
+            upkeep: None,
             news: 0,
             nonce,
             recovery,
@@ -93,6 +119,12 @@ impl Node {
             founding,
             writing: None,
             rebuilding: BTreeSet::new(),
+            clocks: Clocks::default(),
+            clock_suspect: false,
+            frame_room,
+            filled: 0,
+            settled: Lsn::default(),
+            corrupt: Vec::new(),
         })
     }
 
@@ -100,6 +132,13 @@ impl Node {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.shard.is_some() && self.rebuilding.is_empty()
+    }
+
+    /// Why the node rebuilds everything it holds, if the founding says that it must.
+    #[must_use]
+    pub fn rebuilds_because(&self) -> Option<String> {
+        let membership = self.founding.membership()?;
+        membership.rebuilding.then(|| format!("{:?}", membership.settled))
     }
 
     /// The random number of this process.
@@ -147,6 +186,7 @@ impl Node {
             self.founding.told(peer, durable);
         }
         self.founding.disconnected(peer);
+        self.clocks.lost(peer);
         self.inbox.push_back(In::PeerDown(peer));
     }
 
@@ -223,7 +263,8 @@ impl Node {
         }
     }
 
-    /// Runs a turn: everything in the inbox, then the end of the turn.
+    /// Runs a turn: what the inbox holds, as far as the open frame of the log has room for what it
+    /// writes, then the end of the turn.
     pub fn turn(&mut self, now: Now) -> Vec<Out> {
         let mut out = Vec::new();
         self.turn_due = false;
@@ -231,11 +272,77 @@ impl Node {
             out.extend(self.inbox.drain(..).filter_map(|input| not_serving(&input)));
             return out;
         };
-        for input in self.inbox.drain(..) {
-            shard.step(now, input, &mut self.store, &mut out);
+        while let Some(input) = self.inbox.front() {
+            let cost = cost(input);
+            if cost > 0 && self.filled > 0 && self.filled + cost > self.frame_room {
+                break;
+            }
+            self.filled += cost;
+            if let Some(input) = self.inbox.pop_front() {
+                shard.step(now, input, &mut self.store, &mut out);
+            }
         }
         shard.end_of_turn(now, &mut out);
         out
+    }
+
+    /// Whether a turn would find something to do.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        let fits = |input| self.filled == 0 || self.filled + cost(input) <= self.frame_room;
+        self.inbox.front().is_some_and(fits)
+    }
+
+    /// The next log write, if there is something to write and none is under way. The log is idle
+    /// if nothing was written for a while: then what was written last is proved durable.
+    pub fn seal(&mut self, idle: bool) -> bool {
+        if self.job.is_some() {
+            return false;
+        }
+        self.filled = 0;
+        self.job = self.store.seal();
+        if idle && self.job.is_none() {
+            self.job = self.store.settle();
+        }
+        self.job.is_some()
+    }
+
+    /// Time has passed. Returns whether nothing was written meanwhile.
+    pub fn tick(&mut self, nodes: usize) -> bool {
+        let suspect = self.clocks.is_suspect(nodes);
+        if suspect != self.clock_suspect {
+            self.clock_suspect = suspect;
+            self.inbox.push_back(In::ClockSuspect(suspect));
+        }
+        self.repair();
+        let durable = self.store.durable();
+        std::mem::replace(&mut self.settled, durable) == durable
+    }
+
+    /// A peer has told what its clock shows.
+    pub fn compare_clocks(&mut self, peer: NodeId, theirs_ms: u64, now: Now, took: Duration) {
+        self.clocks.heard(peer, theirs_ms, now.wall_ms, took);
+    }
+
+    /// Copies partitions with corrupt records from the other replicas, once all of those are up.
+    fn repair(&mut self) {
+        self.corrupt.extend(self.store.take_corrupt());
+        let Some(shard) = &self.shard else { return };
+        let (layout, me) = (shard.layout(), self.options.me);
+        let mut partitions = BTreeSet::new();
+        self.corrupt.retain(|(keyspace, slot)| {
+            let Some(partition) = layout.partition_of(*keyspace, *slot) else { return false };
+            let replicas = layout.replicas(partition);
+            let whole =
+                replicas.len() > 1 && replicas.iter().all(|id| *id == me || shard.is_up(*id));
+            if whole {
+                partitions.insert(partition);
+            }
+            !whole
+        });
+        if !partitions.is_empty() {
+            self.inbox.push_back(In::Rebuild(partitions.into_iter().collect()));
+        }
     }
 
     /// Finishes the log write under way. Returns the LSN that is durable now.
@@ -245,7 +352,7 @@ impl Node {
     pub fn synced(&mut self, now: Now) -> Result<Option<Lsn>, Fatal> {
         let Some(job) = self.job.take() else { return Ok(None) };
         let durable = self.store.complete(job.run())?;
-        self.inbox.push_back(In::Durable(durable));
+        self.inbox.push_front(In::Durable(durable));
         if let Some((record, _)) = self.writing.take_if(|(_, lsn)| *lsn <= durable)
             && self.founding.decide(now.mono) == Decision::Persist(record)
         {
@@ -253,6 +360,17 @@ impl Node {
             self.news += 1;
         }
         Ok(Some(durable))
+    }
+}
+
+/// About how many bytes of log an input makes this node write.
+fn cost(input: &In) -> usize {
+    match input {
+        In::Request { request, .. } if request.op.is_write() => {
+            request.op.weight() + RECORD_OVERHEAD
+        }
+        In::Frame { body, .. } => body.len() + body.len() / 2,
+        _ => 0,
     }
 }
 

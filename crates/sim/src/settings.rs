@@ -13,6 +13,8 @@ pub struct Settings {
     pub duration: Duration,
     /// How many nodes there are.
     pub nodes: u32,
+    /// How many of them hold a partition.
+    pub replicas: usize,
     /// How many partitions.
     pub partitions: usize,
     /// How many clients.
@@ -21,9 +23,15 @@ pub struct Settings {
     pub keys: usize,
     /// How long a client thinks between two operations at most, in microseconds.
     pub think_micros: u64,
-    /// How far apart the clocks are from the beginning, in milliseconds: within what replicas
-    /// accept, so that versions and real time disagree.
+    /// How far off the clocks are from the beginning, in milliseconds: often within what replicas
+    /// accept, so that versions and real time disagree, sometimes far beyond.
     pub skew_ms: u64,
+    /// What a loss of power leaves of what was not synced.
+    pub cache: Cache,
+    /// How long the sync of the fastest disk takes at most, in microseconds.
+    pub sync_micros: u64,
+    /// The longest pause between two faults, in microseconds.
+    pub calm_micros: u64,
     /// Options of every store.
     pub storage: kvorum_storage::Options,
     /// Options of every shard.
@@ -51,75 +59,30 @@ pub struct Faults {
     pub space: bool,
 }
 
-/// A rule of the product that can be left out.
+/// What the disks of a run do at a loss of power with what was written and not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// One of the store's.
-    Storage(kvorum_storage::Mutation),
-    /// One of the leaderless groups'.
-    Leaderless(kvorum_replication::leaderless::Mutation),
-}
-
-impl Mutation {
-    /// All mutations.
-    pub fn all() -> impl Iterator<Item = Mutation> {
-        let storage = kvorum_storage::Mutation::ALL.into_iter().map(Mutation::Storage);
-        let groups = kvorum_replication::leaderless::Mutation::ALL.into_iter();
-        storage.chain(groups.map(Mutation::Leaderless))
-    }
-
-    /// The mutations that must show in histories of whole clusters. The others are proven where
-    /// they live: in the store's crash tests and in the groups' random histories.
-    pub fn noticed_by_simulation() -> impl Iterator<Item = Mutation> {
-        use kvorum_replication::leaderless::Mutation as Leaderless;
-        use kvorum_storage::Mutation as Storage;
-        let storage = [Storage::SkipSync, Storage::FreeAboveCheckpoint];
-        let groups = [
-            Leaderless::RevealBeforeDurable,
-            Leaderless::CountSupersededInFirstAttempt,
-            Leaderless::CountLateAcks,
-            Leaderless::NonBlockingRepair,
-        ];
-        let storage = storage.into_iter().map(Mutation::Storage);
-        storage.chain(groups.into_iter().map(Mutation::Leaderless))
-    }
-
-    /// The name of the mutation.
-    #[must_use]
-    pub fn name(self) -> String {
-        match self {
-            Mutation::Storage(mutation) => format!("{mutation:?}"),
-            Mutation::Leaderless(mutation) => format!("{mutation:?}"),
-        }
-    }
-
-    /// The mutation of a name.
-    ///
-    /// # Errors
-    /// The names there are.
-    pub fn named(name: &str) -> Result<Mutation, String> {
-        Mutation::all().find(|mutation| mutation.name() == name).ok_or_else(|| {
-            let names: Vec<String> = Mutation::all().map(Mutation::name).collect();
-            format!("the mutations are {}", names.join(", "))
-        })
-    }
+pub enum Cache {
+    /// Each sector survives or not.
+    Whimsical,
+    /// Nothing survives: what was lost leaves no trace.
+    Volatile,
+    /// Everything survives.
+    Protected,
 }
 
 impl Settings {
-    /// Leaves out a rule.
-    pub fn leave_out(&mut self, mutation: Option<Mutation>) {
-        match mutation {
-            Some(Mutation::Storage(mutation)) => self.storage.mutation = Some(mutation),
-            Some(Mutation::Leaderless(mutation)) => self.shard.mutation = Some(mutation),
-            None => {}
-        }
-    }
-
     /// The settings of a seed.
     #[must_use]
     pub fn draw(seed: u64, duration: Duration) -> Settings {
         let mut chance = Chance::new(seed ^ 0x5e77_1265);
-        let faults = Faults {
+        let (nodes, replicas) = match chance.between(0, 99) {
+            0..5 => (1, 1),
+            5..15 => (3, 1),
+            15..80 => (3, 3),
+            80..92 => (5, 3),
+            _ => (5, 5),
+        };
+        let mut faults = Faults {
             kills: chance.permille(600),
             power: chance.permille(600),
             pauses: chance.permille(400),
@@ -128,28 +91,70 @@ impl Settings {
             disks: chance.permille(300),
             space: chance.permille(100),
         };
-        let storage = kvorum_storage::Options {
-            segment_bytes: 512 << 10,
-            max_value: 100 << 10,
-            checkpoint_min_bytes: chance.between(64 << 10, 2 << 20),
-            compaction_turn_bytes: 64 << 10,
-            ..kvorum_storage::Options::default()
-        };
-        let five = chance.permille(200);
+        // What the only copy loses nobody can restore.
+        faults.disks &= replicas > 1;
         // Few keys and little thinking bring writes of one key close together.
         let crowded = chance.permille(300);
-        let keys = if crowded { chance.between(1, 3) } else { chance.between(2, 30) };
+        let keys = match chance.between(0, 9) {
+            _ if crowded => chance.between(1, 3),
+            0..6 => chance.between(2, 30),
+            _ => chance.between(30, 200),
+        };
+        let skew_ms = match chance.between(0, 9) {
+            0..4 => 0,
+            4..8 => chance.between(0, 240),
+            _ => chance.between(240, 10_000),
+        };
+        let storage = Settings::storage(&mut chance);
         Settings {
             duration,
-            nodes: if five { 5 } else { 3 },
+            nodes,
+            replicas,
             partitions: 1 << chance.between(0, 4),
             clients: usize::try_from(chance.between(2, 12)).unwrap_or(2),
             keys: usize::try_from(keys).unwrap_or(1),
             think_micros: if crowded { 30_000 } else { 100_000 },
-            skew_ms: if chance.permille(500) { chance.between(0, 240) } else { 0 },
+            skew_ms,
+            cache: match chance.between(0, 9) {
+                0..6 => Cache::Whimsical,
+                6..9 => Cache::Volatile,
+                _ => Cache::Protected,
+            },
+            sync_micros: if chance.permille(200) { 40_000 } else { 2_000 },
+            calm_micros: if chance.permille(300) { 1_500_000 } else { 6_000_000 },
+            shard: Settings::shard(&mut chance, &storage),
             storage,
-            shard: kvorum_shard::Options::new(NodeId::FIRST),
             faults,
         }
+    }
+
+    /// Small segments, so that they are born, compacted and freed often.
+    fn storage(chance: &mut Chance) -> kvorum_storage::Options {
+        let segment_bytes: u32 = 128 << 10 << chance.between(0, 2);
+        kvorum_storage::Options {
+            segment_bytes,
+            // What fits into a quarter of a segment with its key.
+            max_value: segment_bytes as usize / 5,
+            checkpoint_min_bytes: chance.between(16 << 10, 2 << 20),
+            compaction_turn_bytes: 64 << 10,
+            compaction_dead_percent: u8::try_from(chance.between(10, 60)).unwrap_or(40),
+            scrub_bytes_per_second: *chance.pick(&[0, 64 << 10, 4 << 20]).unwrap_or(&0),
+            ..kvorum_storage::Options::default()
+        }
+    }
+
+    /// The limits of a server, with frames as small against segments as there; sometimes with
+    /// queues so short that they fill up.
+    fn shard(chance: &mut Chance, storage: &kvorum_storage::Options) -> kvorum_shard::Options {
+        let mut options = kvorum_shard::Options::new(NodeId::FIRST);
+        options.frame_bytes = storage.segment_bytes as usize / 12;
+        if chance.permille(300) {
+            options.bulk_bytes = 4 << 10;
+        }
+        if chance.permille(150) {
+            options.max_peer_bytes = 256 << 10;
+            options.max_pending_bytes = 256 << 10;
+        }
+        options
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use kvorum_core::Mono;
+use bytes::Bytes;
+use kvorum_core::{Item, Mono, Op, Outcome, Reply, Request};
 
 /// Digests what happens, so that two runs of a seed can be compared.
 pub struct Trace {
@@ -49,5 +50,32 @@ impl Trace {
     #[must_use]
     pub const fn digest(&self) -> u64 {
         self.digest
+    }
+}
+
+/// A request without the bytes of its value, which its tag and its length stand for.
+#[must_use]
+pub fn request(request: &Request) -> String {
+    let Request { consistency, min_version, .. } = request;
+    let op = match &request.op {
+        Op::Put { key, value, expiry, tag } => {
+            format!("Put {key:?}, {} bytes tagged {tag}, expiry {expiry:?}", value.len())
+        }
+        op => format!("{op:?}"),
+    };
+    format!("{op} at {consistency:?} from {min_version:?}")
+}
+
+/// An answer without the bytes of values.
+#[must_use]
+pub fn outcome(outcome: &Outcome<Reply>) -> String {
+    let bare = |item: &Item| Item { value: Bytes::new(), ..item.clone() };
+    match outcome {
+        Ok(Reply::Found(item)) => format!("found {:?}", bare(item)),
+        Ok(Reply::Page(items, next)) => {
+            let items: Vec<Item> = items.iter().map(bare).collect();
+            format!("page {items:?}, next {next:?}")
+        }
+        other => format!("{other:?}"),
     }
 }

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvorum_core::{Consistency, Keyspace, KeyspaceId, Layout, Mode, Mono, NodeId, layout};
-use kvorum_replication::Ticket;
 use kvorum_shard::In;
 
 use crate::chance::Chance;
-use crate::checkers::{self, Circumstances, Violation};
+use crate::checkers::{self, Circumstances, Property, Violation};
 use crate::clients::Clients;
-use crate::host::Host;
+use crate::host::{EPOCH_MS, Host};
 use crate::nemesis::Nemesis;
 use crate::network::{Network, Packet};
+use crate::node::Node;
 use crate::settings::Settings;
-use crate::trace::Trace;
+use crate::trace::{self, Trace};
 
 /// How often links are looked after, in microseconds.
 const TICK: u64 = 100_000;
@@ -34,6 +34,8 @@ pub(crate) enum Event {
     Turn { host: usize, life: u64 },
     /// A node's log write is finished.
     Synced { host: usize, life: u64 },
+    /// A piece of a node's background work is finished.
+    Worked { host: usize, life: u64 },
     /// A node's deadline.
     Deadline { host: usize, life: u64 },
     /// A packet arrives.
@@ -48,6 +50,8 @@ pub(crate) enum Event {
     Tick,
     /// The next fault.
     Fault,
+    /// The second half of a fault: a machine loses power, or all do.
+    PowerCut { host: Option<usize> },
     /// All faults end.
     Heal,
     /// The last look at all keys.
@@ -59,8 +63,8 @@ pub(crate) enum Event {
 /// What a run came to.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The violation found, if any.
-    pub violation: Option<Violation>,
+    /// The violations found, at most one of each property.
+    pub violations: Vec<Violation>,
     /// Operations that succeeded, and all.
     pub operations: (usize, usize),
     /// Faults injected.
@@ -83,8 +87,10 @@ pub struct World {
     events: BTreeMap<(Mono, u64), Event>,
     scheduled: u64,
     healed: Option<Mono>,
-    looks: BTreeMap<Ticket, usize>,
-    broken: Option<Violation>,
+    /// What the machines told, rather than the clients.
+    violations: BTreeMap<Property, Violation>,
+    /// How far any wall clock has been off, in milliseconds.
+    clock_error_ms: u64,
     ended: bool,
 }
 
@@ -96,15 +102,17 @@ impl World {
     pub fn new(seed: u64, settings: Settings, trace: Trace) -> anyhow::Result<World> {
         let mut chance = Chance::new(seed);
         let ids: Vec<NodeId> = (1..=settings.nodes).filter_map(NodeId::new).collect();
-        let hosts = ids.iter().map(|&id| Host::new(id, settings.skew_ms, chance.fork())).collect();
+        let hosts = ids.iter().map(|&id| Host::new(id, &settings, chance.fork())).collect();
         let network = Network::new(&ids, chance.fork());
-        let clients = Clients::new(settings.keys, chance.fork());
-        let nemesis = Nemesis::new(chance.fork());
         let layout = Arc::new(layout(&settings, &ids)?);
+        let begin = Mono(1_000_000);
+        let end = begin + settings.duration;
+        let clients = Clients::new(&settings, end, Arc::clone(&layout), chance.fork());
+        let nemesis = Nemesis::new(chance.fork());
         Ok(World {
             settings,
             layout,
-            now: Mono(1_000_000),
+            now: begin,
             hosts,
             network,
             clients,
@@ -114,8 +122,8 @@ impl World {
             events: BTreeMap::new(),
             scheduled: 0,
             healed: None,
-            looks: BTreeMap::new(),
-            broken: None,
+            violations: BTreeMap::new(),
+            clock_error_ms: 0,
             ended: false,
         })
     }
@@ -136,18 +144,30 @@ impl World {
         while let Some(((at, _), event)) = self.events.pop_first() {
             self.now = at;
             self.happen(event);
-            if self.ended || self.broken.is_some() {
+            if self.ended {
                 break;
             }
         }
+        self.judge()
+    }
+
+    fn judge(mut self) -> Outcome {
+        self.watch_clocks();
         let circumstances = Circumstances {
             healed: self.healed.unwrap_or(self.now),
             disks_kept: !self.nemesis.touched_disks(),
+            epoch_ms: EPOCH_MS,
+            clock_error_ms: self.clock_error_ms,
         };
+        if let Some(details) = self.clients.nonsense.first().cloned() {
+            self.violated(Property::ReadsReturnWhatWasWritten, details);
+        }
         let history = &self.clients.history;
-        let violation = self.broken.or_else(|| checkers::check(history, circumstances).err());
+        for violation in checkers::check(history, circumstances) {
+            self.violations.entry(violation.property).or_insert(violation);
+        }
         Outcome {
-            violation,
+            violations: self.violations.into_values().collect(),
             operations: (history.succeeded(), history.operations().len()),
             faults: self.nemesis.injected(),
             trace: self.trace.digest(),
@@ -167,6 +187,7 @@ impl World {
         match event {
             Event::Turn { host, life } => self.turn(host, life),
             Event::Synced { host, life } => self.synced(host, life),
+            Event::Worked { host, life } => self.worked(host, life),
             Event::Deadline { host, life } => self.deadline(host, life),
             Event::Arrive(packet) => self.arrive(packet),
             Event::Ask { client } => self.ask(client),
@@ -174,6 +195,7 @@ impl World {
             Event::Resume { host, life } => self.resume(host, life),
             Event::Tick => self.tick(),
             Event::Fault => self.next_fault(),
+            Event::PowerCut { host } => self.cut_power(host),
             Event::Heal => self.heal(),
             Event::Look => self.look(),
             Event::End => self.ended = true,
@@ -205,14 +227,16 @@ impl World {
             return;
         }
         let (ticket, request) = self.clients.ask(client, host, self.now);
-        self.trace.note(self.now, || format!("client {client} asks host {host}: {request:?}"));
+        self.trace.note(self.now, || {
+            format!("client {client} asks host {host}: {}", trace::request(&request))
+        });
         self.push(host, In::Request { ticket, request });
     }
 
     /// Something happened that no schedule of faults may lead to.
-    fn broken(&mut self, details: String) {
-        let property = checkers::Property::RecoversAfterHealing;
-        self.broken = Some(Violation { property, details });
+    fn violated(&mut self, property: Property, details: String) {
+        self.trace.note(self.now, || format!("violation of {property}: {details}"));
+        self.violations.entry(property).or_insert(Violation { property, details });
     }
 
     fn tick(&mut self) {
@@ -220,9 +244,15 @@ impl World {
             self.look_after(a, b);
         }
         for host in 0..self.hosts.len() {
-            self.maintain(host);
+            self.tick_node(host);
         }
         self.after(TICK, Event::Tick);
+    }
+
+    /// Remembers how far clocks are off; called before one is set.
+    pub(crate) fn watch_clocks(&mut self) {
+        let errors = self.hosts.iter().map(|host| host.clock_error_ms(self.now));
+        self.clock_error_ms = errors.fold(self.clock_error_ms, u64::max);
     }
 
     /// Ends all faults; the last look comes when everything has settled.
@@ -244,22 +274,30 @@ impl World {
         self.after(u64::try_from(SETTLE.as_micros()).unwrap_or(0), Event::Look);
     }
 
+    /// The last look: everything serves, and nothing is lost.
     fn look(&mut self) {
         self.healed = Some(self.now);
+        let whole = |host: &Host| host.node.as_ref().is_some_and(Node::is_whole);
+        if let Some(host) = self.hosts.iter().find(|host| !whole(host)) {
+            let details = format!("node {} does not serve all it holds", host.id);
+            self.violated(Property::RecoversAfterHealing, details);
+        }
         for key in 0..self.clients.keys() {
             let host = self.chance.index(self.hosts.len());
             let (ticket, request) = self.clients.look(key, host, self.now);
-            self.looks.insert(ticket, key);
             self.push(host, In::Request { ticket, request });
         }
         self.after(3_000_000, Event::End);
     }
 }
 
-/// A keyspace `default` whose partitions lie on three nodes each, in turn.
+/// A keyspace `default` whose partitions lie on some of the nodes each, in turn.
 fn layout(settings: &Settings, ids: &[NodeId]) -> anyhow::Result<Layout> {
     let replicas = (0..settings.partitions)
-        .map(|first| ids.iter().cycle().skip(first % ids.len().max(1)).take(3).copied().collect())
+        .map(|first| {
+            let members = ids.iter().cycle().skip(first % ids.len().max(1));
+            members.take(settings.replicas).copied().collect()
+        })
         .collect();
     let keyspace = Keyspace {
         id: KeyspaceId::DEFAULT,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kvorum_sim::settings::{Mutation, Settings};
+use kvorum_sim::mutations::Mutation;
+use kvorum_sim::settings::Settings;
 use kvorum_sim::trace::Trace;
 use kvorum_sim::{Outcome, World};
 
@@ -17,7 +18,7 @@ fn no_seed_violates_a_property() {
     for seed in 1..=12 {
         let outcome = run(seed, 20, None).unwrap();
         let replay = format!("cargo run -p kvorum-sim -- --first {seed} --seeds 1 --seconds 20");
-        assert_eq!(outcome.violation, None, "replay: {replay} --trace");
+        assert_eq!(outcome.violations, [], "replay: {replay} --trace");
         assert!(outcome.operations.0 > 0, "seed {seed}: no operation succeeded");
     }
 }
@@ -35,13 +36,13 @@ fn the_same_seed_takes_the_same_course_twice() {
 #[test]
 fn a_store_that_skips_its_syncs_is_noticed() {
     let mutation = Some(Mutation::named("SkipSync").unwrap());
-    let noticed = (1..=20).any(|seed| run(seed, 30, mutation).unwrap().violation.is_some());
+    let noticed = (1..=20).any(|seed| !run(seed, 30, mutation).unwrap().violations.is_empty());
     assert!(noticed, "a checker that notices nothing is worthless");
 }
 
 #[test]
 fn a_coordinator_that_counts_newer_versions_at_once_is_noticed() {
     let mutation = Some(Mutation::named("CountSupersededInFirstAttempt").unwrap());
-    let noticed = (1..=40).any(|seed| run(seed, 30, mutation).unwrap().violation.is_some());
+    let noticed = (1..=40).any(|seed| !run(seed, 30, mutation).unwrap().violations.is_empty());
     assert!(noticed, "a checker that notices nothing is worthless");
 }

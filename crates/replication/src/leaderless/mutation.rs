@@ -33,12 +33,15 @@ pub enum Mutation {
     /// Do work that nobody waits for any more.
     #[cfg(any(test, feature = "mutations"))]
     ServeTooLate,
+    /// Stamp with the wall clock alone: two writes of one millisecond share a version.
+    #[cfg(any(test, feature = "mutations"))]
+    StampWithWallClock,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 8] = [
+    pub const ALL: [Mutation; 9] = [
         Mutation::RevealBeforeDurable,
         Mutation::CountSupersededInFirstAttempt,
         Mutation::CountLateAcks,
@@ -47,6 +50,7 @@ impl Mutation {
         Mutation::CountLostMembers,
         Mutation::AcceptTheFuture,
         Mutation::ServeTooLate,
+        Mutation::StampWithWallClock,
     ];
 }
 
@@ -71,6 +75,7 @@ questions! {
     counts_the_lost asks CountLostMembers;
     accepts_the_future asks AcceptTheFuture;
     serves_too_late asks ServeTooLate;
+    stamps_with_wall_clock asks StampWithWallClock;
 }
 
 /// The ids a write had before it was sent again; known only to count the answers to them by

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use kvorum_core::{
-    Consistency, Cursor, Error, Executed, Expiry, KeyspaceId, Mono, NodeId, Op, Outcome, Record,
-    Reply, Request, Slot, Version,
+    Consistency, Cursor, Error, Executed, Expiry, Hlc, KeyspaceId, Mono, NodeId, Op, Outcome,
+    Record, Reply, Request, Slot, Version,
 };
 
 use super::Options;
@@ -285,7 +285,10 @@ impl Change {
     ) -> Outcome<Write> {
         let slot = at.options.slot_of(self.keyspace, &self.key)?;
         at.require(consistency.required(at.options.members.len()))?;
-        let version = at.ctx.clock.tick(at.ctx.now.wall_ms);
+        let mut version = at.ctx.clock.tick(at.ctx.now.wall_ms);
+        if at.options.stamps_with_wall_clock() {
+            version.hlc = Hlc::from_wall_ms(at.ctx.now.wall_ms);
+        }
         let mut write = Write::new(at.options, client, consistency, self.record(slot, version));
         write.send(at);
         Ok(write)

@@ -1,7 +1,9 @@
 //! Connections between the nodes of a world: packets, cuts, introductions, pings.
 
+use std::time::Duration;
+
 use kvorum_cluster::founding::{Hello, Refusal};
-use kvorum_core::NodeId;
+use kvorum_core::{Mono, NodeId};
 use kvorum_shard::In;
 
 use super::{SILENCE, World};
@@ -36,7 +38,7 @@ impl World {
     }
 
     /// Closes the side of `id` of the link between two nodes.
-    pub(super) fn close(&mut self, a: NodeId, b: NodeId, id: NodeId) {
+    pub(crate) fn close(&mut self, a: NodeId, b: NodeId, id: NodeId) {
         let Some(link) = self.network.link(a, b) else { return };
         let lower = id == a;
         if !link.is_open(lower) {
@@ -154,11 +156,16 @@ impl World {
             };
             news += node.news;
             let durable = node.durable();
+            // The answer to a ping: the peer has read its clock as it left there.
+            let (there, back) = self.network.round_trip();
+            let theirs_ms =
+                self.hosts.get(other).map_or(0, |host| host.now(Mono(mono.0 - back)).wall_ms);
             let host = self.host_of(id);
             let Some(target) = self.host(host) else { continue };
             let now = target.now(mono);
             if let Some(node) = &mut target.node {
                 node.heard(peer, durable, now);
+                node.compare_clocks(peer, theirs_ms, now, Duration::from_micros(there + back));
             }
         }
         let Some(link) = self.network.link(a, b) else { return };

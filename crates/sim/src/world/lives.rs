@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use kvorum_core::Mono;
+use kvorum_core::{Mono, Reply};
 use kvorum_shard::{In, Out, Shard};
 use kvorum_storage::OpenError;
 
 use super::{Event, World};
+use crate::checkers::Property;
 use crate::host::StartError;
 use crate::network::Packet;
+use crate::node::Upkeep;
+use crate::trace;
 
 impl World {
     /// Puts an input into a node's next turn.
@@ -23,7 +26,7 @@ impl World {
     pub(super) fn wake(&mut self, host: usize) {
         let Some(target) = self.hosts.get_mut(host) else { return };
         let Some(node) = &mut target.node else { return };
-        if target.paused || node.turn_due || node.inbox.is_empty() {
+        if target.paused || node.turn_due || !node.has_input() {
             return;
         }
         node.turn_due = true;
@@ -47,18 +50,19 @@ impl World {
         for effect in out {
             self.effect(host, effect);
         }
+        self.begin_upkeep(host);
         self.write_log(host);
         self.schedule_deadline(host);
+        self.wake(host);
     }
 
     pub(super) fn effect(&mut self, host: usize, out: Out) {
         match out {
             Out::Reply { ticket, outcome } => {
-                self.trace.note(self.now, || format!("reply {}: {outcome:?}", ticket.0));
-                if let Some(key) = self.looks.remove(&ticket)
-                    && let Err(error) = &outcome
-                {
-                    self.trace.note(self.now, || format!("look at key {key}: {error}"));
+                self.trace
+                    .note(self.now, || format!("reply {}: {}", ticket.0, trace::outcome(&outcome)));
+                if matches!(outcome, Ok(Reply::Written { .. })) {
+                    self.write_acknowledged(host);
                 }
                 if let Some(client) = self.clients.answer(ticket, self.now, &outcome) {
                     let think = self.chance.between(100, self.settings.think_micros);
@@ -87,21 +91,22 @@ impl World {
             }
             Out::Count(event) => self.trace.note(self.now, || format!("host {host}: {event:?}")),
             Out::BadFrame { from, reason } => {
-                self.broken(format!("host {host} got a bad frame from {from}: {reason}"));
+                let details = format!("host {host} got a bad frame from {from}: {reason}");
+                self.violated(Property::RecoversAfterHealing, details);
             }
         }
     }
 
     /// Begins a log write, if there is something to write and none is under way.
     pub(super) fn write_log(&mut self, host: usize) {
+        self.seal(host, false);
+    }
+
+    fn seal(&mut self, host: usize, idle: bool) {
         let Some(target) = self.host(host) else { return };
         let (life, time) = (target.life, target.sync_time());
         let Some(node) = &mut target.node else { return };
-        if node.job.is_some() {
-            return;
-        }
-        if let Some(job) = node.store.seal() {
-            node.job = Some(job);
+        if node.seal(idle) {
             self.after(time, Event::Synced { host, life });
         }
     }
@@ -113,6 +118,7 @@ impl World {
         let Some(node) = &mut target.node else { return };
         match node.synced(now) {
             Ok(Some(lsn)) => {
+                target.durable = lsn;
                 self.trace.note(mono, || format!("host {host} durable {}", lsn.0));
                 self.advance(host);
             }
@@ -148,21 +154,41 @@ impl World {
     pub(crate) fn start(&mut self, host: usize) {
         let (layout, settings) = (Arc::clone(&self.layout), self.settings.clone());
         let now = self.now;
+        let interrupted = self.nemesis.interruption(&self.settings);
         let Some(target) = self.hosts.get_mut(host) else { return };
-        if target.node.is_some() {
+        if target.node.is_some() || target.unfit {
             return;
         }
-        match target.start(&layout, &settings, now) {
+        match target.start(&layout, &settings, now, interrupted.map(|(calls, _)| calls)) {
             Ok(recovery) => {
+                let checked = target.check_recovery(&recovery);
                 self.trace.note(now, || format!("host {host} starts: {recovery:?}"));
+                if checked.is_err() {
+                    let details = format!("host {host} recovered {recovery:?}");
+                    self.violated(Property::DurableIsRecovered, details);
+                }
                 self.advance(host);
             }
-            // A fault of the disk while it is opened: the process ends and is started again.
-            Err(StartError::Store(error @ (OpenError::Io { .. } | OpenError::NoSpace { .. }))) => {
+            // The process ended, or a fault of the disk ended it: it is started again.
+            Err(
+                error @ (StartError::Interrupted
+                | StartError::Store(OpenError::Io { .. } | OpenError::NoSpace { .. })),
+            ) => {
+                target.crash(interrupted.is_some_and(|(_, power)| power));
                 self.trace.note(now, || format!("host {host} cannot start: {error}"));
-                self.after(500_000, Event::Start { host });
+                let wait = self.chance.between(1_000, 500_000);
+                self.after(wait, Event::Start { host });
             }
-            Err(error) => self.broken(format!("host {host} cannot start: {error}")),
+            Err(error) => self.unfit(host, &error.to_string()),
+        }
+    }
+
+    /// A node cannot go on, which no schedule of faults may lead to. It stays down.
+    fn unfit(&mut self, host: usize, why: &str) {
+        self.violated(Property::RecoversAfterHealing, format!("host {host} must not serve: {why}"));
+        self.crash(host, false);
+        if let Some(target) = self.host(host) {
+            target.unfit = true;
         }
     }
 
@@ -173,8 +199,12 @@ impl World {
         let now = target.now(mono);
         let Some(node) = &mut target.node else { return };
         if let Err(refusal) = node.advance(now) {
-            self.broken(format!("host {host} must not serve: {refusal}"));
+            self.unfit(host, &refusal.to_string());
             return;
+        }
+        if let Some(reason) = node.rebuilds_because().filter(|_| !target.harmed) {
+            let details = format!("host {host} rebuilds though its disk was not harmed: {reason}");
+            self.violated(Property::DurableIsRecovered, details);
         }
         self.write_log(host);
         self.wake(host);
@@ -183,17 +213,21 @@ impl World {
     /// Ends the node of a host; the others notice soon.
     pub(crate) fn crash(&mut self, host: usize, power: bool) {
         let Some(target) = self.hosts.get_mut(host) else { return };
-        if target.node.is_none() {
+        let (running, id) = (target.node.is_some(), target.id);
+        // The power of a machine may fail while no node runs on it.
+        if !running && !power {
             return;
         }
         target.crash(power);
-        let id = target.id;
+        if !running {
+            return;
+        }
         for (a, b) in self.network.pairs() {
             if a == id || b == id {
                 self.close(a, b, id);
             }
         }
-        for client in self.clients.node_lost(host, self.now) {
+        for client in self.clients.host_lost(host, self.now) {
             let wait = self.chance.between(1_000, 100_000);
             self.after(wait, Event::Ask { client });
         }
@@ -211,14 +245,44 @@ impl World {
         self.write_log(host);
     }
 
-    /// Runs what the store wants done in the background.
-    pub(super) fn maintain(&mut self, host: usize) {
-        let mono = self.now;
+    /// What a node does every now and then, whatever happens.
+    pub(super) fn tick_node(&mut self, host: usize) {
+        let nodes = self.hosts.len();
         let Some(target) = self.host(host).filter(|host| !host.paused) else { return };
         let Some(node) = &mut target.node else { return };
-        if let Some(work) = node.store.maintain(mono) {
-            node.store.work_done(work.run());
-        }
+        let idle = node.tick(nodes);
+        self.begin_upkeep(host);
         self.advance(host);
+        self.seal(host, idle);
+    }
+
+    /// Begins a piece of background work, if the store wants one done. Not while the log is being
+    /// written: what compaction copies would crowd out the requests.
+    fn begin_upkeep(&mut self, host: usize) {
+        let mono = self.now;
+        let Some(target) = self.hosts.get_mut(host) else { return };
+        let (life, time, at_once) = (target.life, target.work_time(), target.works_at_once());
+        let Some(node) = target.node.as_mut().filter(|node| node.job.is_none()) else { return };
+        let Some(work) = node.store.maintain(mono) else { return };
+        node.upkeep = Some(if at_once { Upkeep::Ended(work.run()) } else { Upkeep::Begun(work) });
+        self.after(time, Event::Worked { host, life });
+        self.work_begun(host, time);
+    }
+
+    /// A piece of background work has ended.
+    pub(super) fn worked(&mut self, host: usize, life: u64) {
+        let Some(target) = self.alive(host, life) else { return };
+        if target.paused {
+            self.after(10_000, Event::Worked { host, life });
+            return;
+        }
+        let Some(node) = &mut target.node else { return };
+        match node.upkeep.take() {
+            Some(Upkeep::Begun(work)) => node.store.work_done(work.run()),
+            Some(Upkeep::Ended(done)) => node.store.work_done(done),
+            None => return,
+        }
+        self.begin_upkeep(host);
+        self.write_log(host);
     }
 }
