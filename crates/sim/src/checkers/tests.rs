@@ -1,3 +1,5 @@
+//! Histories that each property must accept or refuse.
+
 use kvorum_core::{Executed, Hlc, Writer};
 
 use super::*;
