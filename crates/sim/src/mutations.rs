@@ -43,10 +43,9 @@ impl Mutation {
             (Log::CopyDead, &[D1]),
             (Log::TrustValues, &[E6]),
         ];
-        let groups: [(Group, &[Property]); 5] = [
+        let groups: [(Group, &[Property]); 4] = [
             (Group::RevealBeforeDurable, &[E1, E3]),
             (Group::CountSupersededInFirstAttempt, &[E7]),
-            (Group::CountLateAcks, &[E7]),
             (Group::NonBlockingRepair, &[E4]),
             (Group::StampWithWallClock, &[E6]),
         ];
