@@ -45,14 +45,9 @@ pub(super) fn eventful_life(options: &Options, number: u64, steps: u64) -> Check
 }
 
 /// The same short life over and over, with the power cut at each call in turn, and once more at a
-/// call of the recovery that follows. Says where the power went.
-pub(super) fn every_call(
-    options: &Options,
-    number: u64,
-    steps: u64,
-) -> Checked<BTreeSet<&'static str>> {
-    let (mut cuts, mut cuts_inside) = (0, 0);
-    let mut cut_in = BTreeSet::new();
+/// call of the recovery that follows.
+pub(super) fn every_call(options: &Options, number: u64, steps: u64) -> Checked<Cuts> {
+    let mut cuts = Cuts::default();
     for call in 1.. {
         let mut world = World::new(options.clone(), number)?;
         world.disk.cut_power_at(world.disk.calls() + call);
@@ -65,18 +60,26 @@ pub(super) fn every_call(
         if world.crashes == 0 {
             break;
         }
-        cuts += 1;
+        cuts.count += 1;
         for again in 1..4 {
             let before = world.opens;
             world.disk.cut_power_at(world.disk.calls() + again * 2 + call % 2);
             world.kill()?;
-            cuts_inside += u64::from(world.opens > before + 1);
+            cuts.inside_recovery += u64::from(world.opens > before + 1);
         }
-        cut_in.extend(world.cut_in);
+        cuts.during.extend(world.cut_in);
     }
-    check!(cuts > 50, "{cuts} cuts");
-    check!(cuts_inside > cuts, "{cuts_inside} cuts inside recovery, {cuts} before");
-    Ok(cut_in)
+    Ok(cuts)
+}
+
+/// Where the power went. How much that is says something of the test, not of the store, so it is
+/// no violation if it is little.
+#[derive(Debug, Default)]
+pub(super) struct Cuts {
+    count: u64,
+    inside_recovery: u64,
+    /// The background work that was cut off.
+    during: BTreeSet<&'static str>,
 }
 
 /// The same short life over and over, in which each call in turn fails once, and another one in
@@ -133,7 +136,10 @@ fn the_power_may_go_at_every_call() {
     let mut cut_in = BTreeSet::new();
     for number in seeds(4) {
         match every_call(&small(), number, 350) {
-            Ok(inside) => cut_in.extend(inside),
+            Ok(cuts) => {
+                assert!(cuts.count > 50 && cuts.inside_recovery > cuts.count, "{cuts:?}");
+                cut_in.extend(cuts.during);
+            }
             Err(violation) => panic!("seed {number}: {violation}"),
         }
     }
