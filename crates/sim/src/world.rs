@@ -54,8 +54,10 @@ pub(crate) enum Event {
     PowerCut { host: Option<usize> },
     /// All faults end.
     Heal,
-    /// The last look at all keys.
+    /// The last look at everything.
     Look,
+    /// The last look at a key.
+    LookAt { key: usize },
     /// The run ends.
     End,
 }
@@ -198,6 +200,7 @@ impl World {
             Event::PowerCut { host } => self.cut_power(host),
             Event::Heal => self.heal(),
             Event::Look => self.look(),
+            Event::LookAt { key } => self.look_at(key),
             Event::End => self.ended = true,
         }
     }
@@ -282,12 +285,18 @@ impl World {
             let details = format!("node {} does not serve all it holds", host.id);
             self.violated(Property::RecoversAfterHealing, details);
         }
-        for key in 0..self.clients.keys() {
-            let host = self.chance.index(self.hosts.len());
-            let (ticket, request) = self.clients.look(key, host, self.now);
-            self.push(host, In::Request { ticket, request });
+        // One after the other: all at once would be more than a short queue holds.
+        let keys = self.clients.keys();
+        for (key, wait) in (0..keys).zip((0..).step_by(10_000)) {
+            self.after(wait, Event::LookAt { key });
         }
-        self.after(3_000_000, Event::End);
+        self.after(3_000_000 + keys as u64 * 10_000, Event::End);
+    }
+
+    fn look_at(&mut self, key: usize) {
+        let host = self.chance.index(self.hosts.len());
+        let (ticket, request) = self.clients.look(key, host, self.now);
+        self.push(host, In::Request { ticket, request });
     }
 }
 
