@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::{NodeId, Refused};
+
 /// Whether a failed request may have taken effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Executed {
@@ -33,6 +35,9 @@ pub enum Error {
     /// The operation reads, modifies and writes, which only a strong keyspace can do.
     #[error("{0} needs a strong keyspace; this keyspace is eventual")]
     NotStrong(&'static str),
+    /// The keys of a request that is one step lie in different slots.
+    #[error("the keys of one transaction must lie in one slot; use hash tags such as {{user}}:1")]
+    CrossSlot,
     /// Too few replicas are reachable: nothing was sent. Try again when more nodes are up.
     #[error("{live} of the {need} replicas needed are reachable; nothing was executed")]
     Unavailable {
@@ -89,12 +94,26 @@ pub enum Error {
     /// The node is not ready: starting, waiting for its peers, or stopping.
     #[error("the node is not serving: {0}; nothing was executed")]
     NotServing(Cow<'static, str>),
+    /// This replica does not lead the group of the key. Whoever asked it asks the leader; a client
+    /// sees this only if none was found in time.
+    #[error("{}; nothing was executed", leader_text(*leader))]
+    NotLeader {
+        /// Who leads, as far as this replica knows.
+        leader: Option<NodeId>,
+    },
     /// The node that was handling the request was lost.
     #[error("the coordinating node was lost; {}", outcome_text(*executed))]
     CoordinatorLost {
         /// Unknown for a write, no for a read.
         executed: Executed,
     },
+}
+
+fn leader_text(leader: Option<NodeId>) -> String {
+    match leader {
+        Some(node) => format!("node {node} leads the partition of this key"),
+        None => "the partition of this key has no leader at present".to_owned(),
+    }
 }
 
 const fn outcome_text(executed: Executed) -> &'static str {
@@ -113,6 +132,18 @@ impl Error {
         Error::Invalid(text.into())
     }
 
+    /// That the store has no room for what the request would write; nothing was executed.
+    #[must_use]
+    pub fn no_room(refused: Refused) -> Error {
+        let executed = Executed::No;
+        match refused {
+            Refused::DiskFull => Error::DiskFull { executed },
+            Refused::IndexFull => Error::IndexFull { executed },
+            Refused::FrameFull => Error::Overloaded { what: "the frame of this turn", executed },
+            Refused::TooLarge => Error::invalid("the request is larger than a frame of the log"),
+        }
+    }
+
     /// Whether the request may have taken effect.
     #[must_use]
     pub const fn executed(&self) -> Executed {
@@ -120,8 +151,10 @@ impl Error {
             Error::Invalid(_)
             | Error::NoKeyspace(_)
             | Error::NotStrong(_)
+            | Error::CrossSlot
             | Error::Unavailable { .. }
-            | Error::NotServing(_) => Executed::No,
+            | Error::NotServing(_)
+            | Error::NotLeader { .. } => Executed::No,
             Error::Timeout { executed, .. }
             | Error::Overloaded { executed, .. }
             | Error::DiskFull { executed }
@@ -139,6 +172,7 @@ impl Error {
             Error::Invalid(_) => "INVALID",
             Error::NoKeyspace(_) => "NOKEYSPACE",
             Error::NotStrong(_) => "NOTSTRONG",
+            Error::CrossSlot => "CROSSSLOT",
             Error::Unavailable { .. } => "UNAVAILABLE",
             Error::Timeout { .. } => "TIMEOUT",
             Error::Overloaded { .. } => "OVERLOAD",
@@ -147,6 +181,7 @@ impl Error {
             Error::ClockSkew { .. } => "CLOCKSKEW",
             Error::Corrupt { .. } => "CORRUPT",
             Error::NotServing(_) => "NOTSERVING",
+            Error::NotLeader { .. } => "NOTLEADER",
             Error::CoordinatorLost { .. } => "COORDINATORLOST",
         }
     }

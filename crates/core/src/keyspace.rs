@@ -32,12 +32,15 @@ impl KeyspaceId {
 pub enum Mode {
     /// Leaderless quorums, last write wins by server-side versions.
     Eventual,
+    /// One Raft group per partition, linearizable.
+    Strong,
 }
 
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Mode::Eventual => "eventual",
+            Mode::Strong => "strong",
         })
     }
 }

@@ -20,6 +20,7 @@ mod record;
 mod slot;
 mod store;
 mod time;
+mod txn;
 mod version;
 
 pub use clock::HybridClock;
@@ -34,4 +35,5 @@ pub use record::{Header, Record};
 pub use slot::{SLOTS, Slot};
 pub use store::{Change, Cursor, Intent, Lsn, Page, ReadError, Refused, ScanLimit, Store, Stored};
 pub use time::{Mono, Now};
+pub use txn::{Action, Answer, Compare, Condition, Done, Output, Refusal, Step, Txn};
 pub use version::{Hlc, Version, Writer};

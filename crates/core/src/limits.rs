@@ -10,6 +10,8 @@ pub const MAX_KEY: usize = 4096;
 pub const DEFAULT_MAX_VALUE: usize = 1 << 20;
 /// The longest value that can be configured, in bytes.
 pub const HARD_MAX_VALUE: usize = 16 << 20;
+/// The most comparisons and steps a transaction has together.
+pub const MAX_TXN_OPS: usize = 1024;
 /// The deadline of a request that names none.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(2);
 /// The longest deadline a request may name.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::store::{Cursor, ScanLimit};
-use crate::{Consistency, Header, Identity, KeyspaceId, Mono, PartitionId, Version};
+use crate::{Answer, Consistency, Header, Identity, KeyspaceId, Mono, PartitionId, Txn, Version};
 
 /// One operation on one key, or on one partition. Front ends split larger commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum Op {
         /// The key.
         key: Bytes,
     },
+    /// Compare, read and write keys of one slot in one step; strong keyspaces only.
+    Txn(Txn),
     /// One page of the live items of a partition, in (slot, key) order.
     Scan {
         /// The partition.
@@ -56,8 +58,12 @@ pub enum Op {
 impl Op {
     /// Whether the operation changes anything.
     #[must_use]
-    pub const fn is_write(&self) -> bool {
-        matches!(self, Op::Put { .. } | Op::Delete { .. })
+    pub fn is_write(&self) -> bool {
+        match self {
+            Op::Put { .. } | Op::Delete { .. } => true,
+            Op::Txn(txn) => txn.is_write(),
+            Op::Get { .. } | Op::Scan { .. } | Op::Count { .. } => false,
+        }
     }
 
     /// Bytes of key and value: the measure of queues.
@@ -67,6 +73,7 @@ impl Op {
             Op::Get { key, .. } | Op::Delete { key } => key.len(),
             Op::Put { key, value, .. } => key.len() + value.len(),
             Op::Scan { from, prefix, .. } => from.key.len() + prefix.len(),
+            Op::Txn(txn) => txn.weight(),
             Op::Count { .. } => 0,
         }
     }
@@ -138,6 +145,8 @@ pub enum Reply {
     },
     /// To [`Op::Scan`]: live items, and where to go on (nothing when the partition ends).
     Page(Vec<Item>, Option<Cursor>),
+    /// To [`Op::Txn`].
+    Txn(Answer),
     /// To [`Op::Count`].
     Count(u64),
 }
