@@ -12,6 +12,15 @@ pub trait Group {
     /// Takes one input and puts everything that follows from it into `ctx.out`.
     fn handle(&mut self, ctx: &mut Context<'_>, input: Input);
 
+    /// The turn ends: what only gathered during the turn must go out now. Called once in a turn in
+    /// which the group has handled an input, and again if more inputs follow from it.
+    fn end_of_turn(&mut self, _ctx: &mut Context<'_>) {}
+
+    /// Whether anything gathers, so that [`Group::end_of_turn`] must be called.
+    fn gathers(&self) -> bool {
+        false
+    }
+
     /// When [`Input::Deadline`] is wanted next; nothing while the group waits for no time.
     fn next_deadline(&self) -> Option<Mono>;
 }
@@ -72,6 +81,8 @@ pub enum Input {
     /// The connection to a node was lost: what was sent to it may or may not have arrived, and
     /// no answer to it will come.
     PeerLost(NodeId),
+    /// What [`Outbox::notify`] waited for is durable.
+    Durable(u64),
     /// The time of [`Group::next_deadline`] has come.
     Deadline,
     /// This replica's data is incomplete (a damaged, blank or older disk): copy everything from
@@ -100,6 +111,13 @@ pub enum Effect {
         /// Not before this LSN is durable.
         after: Option<Lsn>,
     },
+    /// Hand the group an [`Input::Durable`] with this number.
+    Notify {
+        /// The number.
+        number: u64,
+        /// When this LSN is durable.
+        after: Option<Lsn>,
+    },
     /// The group has copied everything it should hold; durable once this LSN is.
     Rebuilt {
         /// The last record it copied.
@@ -126,6 +144,8 @@ pub enum Event {
     LateAck,
     /// A stored record failed its checksum.
     Corrupt,
+    /// A peer's message made no sense and was dropped.
+    Malformed,
     /// A peer's message was refused or dropped because this node holds too much work already.
     Shed,
     /// A peer's message was dropped because its sender waits no longer.
@@ -159,6 +179,11 @@ impl Outbox {
     /// Sends a message once `after` is durable.
     pub fn send_after(&mut self, after: Option<Lsn>, to: NodeId, message: Message) {
         self.effects.push_back(Effect::Send { to, message, after });
+    }
+
+    /// Asks for an [`Input::Durable`] once `after` is durable.
+    pub fn notify(&mut self, after: Option<Lsn>, number: u64) {
+        self.effects.push_back(Effect::Notify { number, after });
     }
 
     /// Reports the end of a rebuild.

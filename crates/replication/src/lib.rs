@@ -16,9 +16,12 @@
 
 mod group;
 pub mod leaderless;
+#[cfg(test)]
+mod memory_store;
 mod message;
 pub mod pace;
 mod quorum;
+pub mod raft;
 pub mod wire;
 
 pub use group::{Context, Effect, Event, Group, Input, Outbox, Peers, Ticket};

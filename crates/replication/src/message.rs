@@ -1,4 +1,4 @@
-//! The messages between the replicas of a leaderless group.
+//! The messages between the replicas of a group.
 
 use std::time::Duration;
 
@@ -83,6 +83,8 @@ pub enum Message {
         /// The items, or nothing if the replica cannot answer (it is rebuilding).
         page: Option<(Vec<PageItem>, Option<Cursor>)>,
     },
+    /// A message of a Raft group, which only such a group can read.
+    Raft(Bytes),
 }
 
 impl Message {
@@ -93,7 +95,10 @@ impl Message {
             Message::Write { patience, .. }
             | Message::Read { patience, .. }
             | Message::Scan { patience, .. } => *patience = patience.saturating_sub(waited),
-            Message::Written { .. } | Message::Held { .. } | Message::Scanned { .. } => {}
+            Message::Written { .. }
+            | Message::Held { .. }
+            | Message::Scanned { .. }
+            | Message::Raft(_) => {}
         }
     }
 }

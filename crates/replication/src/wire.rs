@@ -1,6 +1,6 @@
 //! The compact encoding of messages inside a frame; little endian throughout.
 //!
-//! A message is `kind u8 | operation u64 | fields`. *Varint* is LEB128 of a u64; *bytes* are a
+//! A message is `kind u8 | operation u64 | fields`; one of a Raft group has no operation. *Varint* is LEB128 of a u64; *bytes* are a
 //! varint length and that many bytes; a version is `hlc u64 | writer u32`; a patience is a varint
 //! of microseconds; *place* is `keyspace u32 | slot u16`.
 //!
@@ -12,6 +12,7 @@
 //! | 4 | Held | found u8, header as it applies, for Record as many bytes of value as the header says |
 //! | 5 | Scan | want u8, patience, place, from bytes, prefix bytes, items varint, bytes varint |
 //! | 6 | Scanned | 0; or 1, next (0; or 1, slot u16, key bytes), count varint, items |
+//! | 7 | Raft | bytes |
 //!
 //! A head is `flags u8 | version | [tag u32] | [expiry u64]` with the flags 1 tombstone, 2 tag
 //! present, 4 expiry present. A header is a head and the varint length of the value. An item is
@@ -24,6 +25,7 @@ mod encode;
 pub mod primitive;
 #[cfg(test)]
 mod tests;
+pub mod txn;
 
 pub use decode::decode;
 pub use encode::encode;
@@ -41,6 +43,7 @@ mod kind {
     pub(super) const HELD: u8 = 4;
     pub(super) const SCAN: u8 = 5;
     pub(super) const SCANNED: u8 = 6;
+    pub(super) const RAFT: u8 = 7;
 }
 
 /// What became of a write.

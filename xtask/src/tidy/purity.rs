@@ -26,7 +26,9 @@ const PURE_CRATES: &[PureCrate] = &[
     PureCrate {
         package: "kvorum-replication",
         folder: "crates/replication",
-        libraries: &["bytes", "thiserror"],
+        // The library `raft` draws its election timeouts itself; the module that contains it
+        // replaces them.
+        libraries: &["bytes", "protobuf", "raft", "slog", "thiserror"],
     },
     PureCrate {
         package: "kvorum-cluster",

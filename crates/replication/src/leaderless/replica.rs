@@ -105,6 +105,7 @@ impl Replica {
                 Operation::Scan(Scan::start(&mut at, client, range)?)
             }
             Op::Count { .. } => return self.count(ctx, ticket, keyspace),
+            Op::Txn(_) => return Err(Error::NotStrong("a transaction")),
         };
         self.pending.insert(id, operation.wake(), operation);
         Ok(())
@@ -144,6 +145,8 @@ impl Replica {
             }
             Message::Held { op, found } => self.step(ctx, op, Step::Held(from, found)),
             Message::Scanned { op, page } => self.scanned(ctx, from, op, page),
+            // The sender takes this partition for one of a strong keyspace.
+            Message::Raft(_) => {}
         }
     }
 
@@ -229,6 +232,8 @@ impl Group for Replica {
             Input::Message { from, message } => self.message(ctx, from, message),
             Input::PeerLost(node) => self.peer_lost(ctx, node),
             Input::Deadline => self.wake(ctx),
+            // Nothing here asks for it.
+            Input::Durable(_) => {}
             Input::Rebuild => {
                 self.rebuild = Some(Rebuild::new(&self.options, ctx.me));
                 self.advance_rebuild(ctx);

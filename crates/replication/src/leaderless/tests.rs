@@ -2,6 +2,5 @@
 
 mod histories;
 mod scripts;
-mod store;
 mod text;
 mod world;

@@ -16,6 +16,9 @@ use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
 /// [`WireError`] if the bytes are not a message; `input` is then in an unspecified place.
 pub fn decode(input: &mut Bytes) -> Result<Message, WireError> {
     let kind = input.try_get_u8()?;
+    if kind == kind::RAFT {
+        return get_bytes(input).map(Message::Raft);
+    }
     let op = OpId(input.try_get_u64_le()?);
     match kind {
         kind::WRITE => write(input, op),

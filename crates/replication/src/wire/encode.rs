@@ -13,6 +13,10 @@ use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
 /// Appends a message.
 pub fn encode(message: &Message, out: &mut BytesMut) {
     match message {
+        Message::Raft(letter) => {
+            out.put_u8(kind::RAFT);
+            put_bytes(out, letter);
+        }
         Message::Write { op, record, kind, patience } => {
             begin(out, kind::WRITE, *op);
             out.put_u8(match kind {

@@ -30,6 +30,7 @@ pub(super) fn message(message: &Message) -> String {
             let next = next.as_ref().map_or("end".to_owned(), cursor);
             format!("{} page [{}] then {next}", operation(*op), items.join(", "))
         }
+        Message::Raft(letter) => format!("{} bytes of Raft", letter.len()),
     }
 }
 
@@ -48,6 +49,7 @@ pub(super) fn outcome(outcome: &Outcome<Reply>) -> String {
             format!("page [{}] then {next}", items.join(", "))
         }
         Ok(Reply::Count(count)) => format!("count {count}"),
+        Ok(Reply::Txn(answer)) => format!("{answer:?}"),
         Err(error) => format!("{}: {error}", error.code()),
     }
 }

@@ -9,9 +9,9 @@ use kvorum_core::{
     PartitionId, Reply, Request, SLOTS, ScanLimit, Slot, Version, Want, Writer,
 };
 
-use super::store::MemoryStore;
 use super::text;
 use crate::leaderless::{Mutation, Options, Replica};
+use crate::memory_store::MemoryStore;
 use crate::pace::Pace;
 use crate::{Context, Effect, Event, Group, Input, Message, Outbox, Peers, Ticket, WriteKind};
 
@@ -166,6 +166,7 @@ impl World {
                 let after = match &effect {
                     Effect::Reply { after, .. }
                     | Effect::Send { after, .. }
+                    | Effect::Notify { after, .. }
                     | Effect::Rebuilt { after } => *after,
                     Effect::Count(_) => None,
                 };
@@ -217,6 +218,7 @@ impl World {
                 self.node(node).rebuilding = false;
                 self.trace.push(format!("n{node}: rebuilt"));
             }
+            Effect::Notify { number, .. } => return Some(Input::Durable(number)),
             Effect::Count(Event::LateAck) => self.trace.push(format!("n{node}: too late")),
             Effect::Count(event) => self.trace.push(format!("n{node}: counts {event:?}")),
         }

@@ -12,24 +12,34 @@ type Place = (KeyspaceId, Slot, Bytes);
 
 /// A log and an index over it. What is not synced is lost in a crash.
 #[derive(Debug, Default)]
-pub(super) struct MemoryStore {
+pub(crate) struct MemoryStore {
     log: Vec<Change>,
     index: BTreeMap<Place, Lsn>,
     damaged: BTreeSet<Lsn>,
     durable: Lsn,
-    pub(super) full: bool,
+    pub(crate) full: bool,
 }
 
 impl MemoryStore {
-    pub(super) fn durable(&self) -> Lsn {
+    pub(crate) fn durable(&self) -> Lsn {
         self.durable
     }
 
-    pub(super) fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         self.durable = Lsn(self.log.len() as u64);
     }
 
-    pub(super) fn crash(&mut self) {
+    /// The newest record.
+    pub(crate) fn last(&self) -> Lsn {
+        Lsn(self.log.len() as u64)
+    }
+
+    /// What was written up to `lsn` is durable.
+    pub(crate) fn sync_to(&mut self, lsn: Lsn) {
+        self.durable = self.durable.max(lsn);
+    }
+
+    pub(crate) fn crash(&mut self) {
         self.log.truncate(self.durable.0 as usize);
         self.index.clear();
         for (lsn, change) in (1..).map(Lsn).zip(&self.log) {
@@ -38,13 +48,13 @@ impl MemoryStore {
     }
 
     /// Damages the stored bytes of a key, if they are on disk; tells whether they are.
-    pub(super) fn damage(&mut self, keyspace: KeyspaceId, key: &[u8]) -> bool {
+    pub(crate) fn damage(&mut self, keyspace: KeyspaceId, key: &[u8]) -> bool {
         let place = (keyspace, Slot::of(key), Bytes::copy_from_slice(key));
         let on_disk = self.index.get(&place).filter(|&&lsn| lsn <= self.durable);
         on_disk.is_some_and(|&lsn| self.damaged.insert(lsn))
     }
 
-    pub(super) fn highest(&self) -> Hlc {
+    pub(crate) fn highest(&self) -> Hlc {
         let version = |change: &Change| match change {
             Change::Put(record) => Some(record.version.hlc),
             Change::Remove { .. } => None,

@@ -1,0 +1,138 @@
+//! Committed entries on their way through the state machine into the store.
+//!
+//! The store takes changes frame by frame. What does not fit waits for the next turn, and the
+//! answers with it.
+
+use std::collections::VecDeque;
+
+use kvorum_core::{Outcome, Reply, Store};
+use raft::eraftpb::{Entry, EntryType};
+
+use super::consensus::{Consensus, Place};
+use super::log::Damaged;
+use super::machine::{Apply, Overlay};
+use super::options::Options;
+use super::payload::Payload;
+use super::snapshot::Sender;
+
+/// What is on its way.
+#[derive(Debug, Default)]
+pub(super) struct Applying {
+    entries: VecDeque<Entry>,
+    /// The first of the entries, decoded, with its place.
+    current: Option<(Place, Payload)>,
+    overlay: Overlay,
+    /// Something has been applied that the store does not have.
+    uncommitted: bool,
+    /// The answers to that.
+    answers: Vec<Applied>,
+}
+
+/// A command that has been applied, or the end of an entry.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// The entry.
+    pub(super) place: Place,
+    /// The number of the command in the entry, and what it answers; nothing for the entry's end.
+    pub(super) reply: Option<(usize, Outcome<Reply>)>,
+}
+
+impl Applying {
+    /// Adds entries that are committed.
+    pub(super) fn push(&mut self, entries: Vec<Entry>) {
+        self.entries.extend(entries);
+    }
+
+    /// Whether everything has been applied and committed to the store.
+    pub(super) fn is_done(&self) -> bool {
+        self.entries.is_empty() && self.current.is_none() && !self.uncommitted
+    }
+
+    /// Applies as much as the present frame of the store has room for. The answers of what the
+    /// store has are moved to `done`.
+    ///
+    /// # Errors
+    /// [`Damaged`] if an entry or a value that is needed cannot be read.
+    pub(super) fn run(
+        &mut self,
+        consensus: &mut Consensus,
+        copy: &mut Option<Sender>,
+        store: &mut dyn Store,
+        options: &Options,
+        done: &mut Vec<Applied>,
+    ) -> Result<(), Damaged> {
+        loop {
+            let more = self.fetch(consensus)?;
+            let full = self.overlay.bytes() >= options.limits.entry_bytes;
+            if self.uncommitted && (full || !more) {
+                if let Some(copy) = copy {
+                    copy.set_aside(self.overlay.places(), store)?;
+                }
+                let state = (!options.forgets_applied()).then(|| consensus.log().state_record());
+                if !self.overlay.commit(state, store) {
+                    return Ok(());
+                }
+                self.uncommitted = false;
+                consensus.applied();
+                done.append(&mut self.answers);
+            }
+            if !more {
+                return Ok(());
+            }
+            self.one(consensus, store, options.limits.max_write_bytes)?;
+        }
+    }
+
+    /// Decodes the next entry; false if there is none.
+    fn fetch(&mut self, consensus: &mut Consensus) -> Result<bool, Damaged> {
+        while self.current.is_none() {
+            let Some(entry) = self.entries.pop_front() else { return Ok(false) };
+            let place = Place { term: entry.term, index: entry.index };
+            if entry.index != consensus.log().state.applied + 1 {
+                return Err(Damaged("an entry to apply is missing"));
+            }
+            if entry.get_entry_type() != EntryType::EntryNormal {
+                consensus.change_members(&entry)?;
+            }
+            let is_empty =
+                entry.data.is_empty() || entry.get_entry_type() != EntryType::EntryNormal;
+            let payload =
+                if is_empty { Payload::default() } else { Payload::decode(entry.data.clone())? };
+            self.current = Some((place, payload));
+        }
+        Ok(true)
+    }
+
+    /// Applies the next command, or ends the entry behind its last one.
+    fn one(
+        &mut self,
+        consensus: &mut Consensus,
+        store: &mut dyn Store,
+        max_bytes: usize,
+    ) -> Result<(), Damaged> {
+        let Some((place, payload)) = &self.current else { return Ok(()) };
+        let (place, majority) = (*place, consensus.majority());
+        let state = &mut consensus.log_mut().state;
+        state.time_ms = state.time_ms.max(payload.time_ms);
+        self.uncommitted = true;
+        let Some(command) = payload.commands.get(state.ordinal as usize) else {
+            state.applied = place.index;
+            state.ordinal = 0;
+            self.current = None;
+            self.answers.push(Applied { place, reply: None });
+            return Ok(());
+        };
+        let mut apply = Apply {
+            store,
+            overlay: &mut self.overlay,
+            version: Apply::version(place.index, state.ordinal),
+            time_ms: state.time_ms,
+            max_bytes,
+        };
+        let reply = apply.run(command, majority)?;
+        let number = state.ordinal as usize;
+        state.ordinal += 1;
+        self.answers.push(Applied { place, reply: Some((number, Ok(reply))) });
+        Ok(())
+    }
+}

@@ -1,0 +1,360 @@
+//! The consensus itself: the library `raft`, kept to what cannot make it panic.
+//!
+//! The library takes much for granted that a damaged disk or a broken peer can violate, and ends
+//! the process then. What is checked here before it sees a message makes such a replica stop
+//! instead; see [`Consensus::step`].
+
+use bytes::Bytes;
+use kvorum_core::{Change, NodeId};
+use raft::eraftpb::{Entry, Message, MessageType};
+use raft::{Config, RawNode, SnapshotStatus, StateRole, Storage};
+
+use super::election::Draw;
+use super::id::ReplicaId;
+use super::letter::Letter;
+use super::log::{Damaged, Log};
+use super::options::Limits;
+
+/// Raft's number for "nobody".
+const NOBODY: u64 = 0;
+
+/// Bytes of entries in one message.
+const MESSAGE_BYTES: u64 = 256 << 10;
+/// Messages with entries under way to one replica.
+const MESSAGES_UNDER_WAY: usize = 256;
+/// Ticks between two heartbeats.
+const HEARTBEAT_TICKS: usize = 2;
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) term: u64,
+    pub(super) index: u64,
+}
+
+/// What follows from the steps since the last one.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    /// Its number, for [`Consensus::persisted`].
+    pub(super) number: u64,
+    /// Messages to send at once.
+    pub(super) messages: Vec<(NodeId, Bytes)>,
+    /// What to write.
+    pub(super) changes: Vec<Change>,
+    /// Messages to send when that is durable.
+    pub(super) promises: Vec<(NodeId, Bytes)>,
+    /// What to apply.
+    pub(super) committed: Vec<Entry>,
+    /// Rounds of reads that have succeeded, and what must be applied before each is answered.
+    pub(super) reads: Vec<(u64, u64)>,
+    /// Replicas that are too far behind for the log.
+    pub(super) behind: Vec<NodeId>,
+}
+
+/// One replica's part in the consensus.
+pub(super) struct Consensus {
+    node: RawNode<Log>,
+    draw: Draw,
+    election_ticks: usize,
+    /// Term and role at the last draw of an election timeout.
+    drawn: (u64, StateRole),
+}
+
+impl Consensus {
+    /// Goes on from a log.
+    ///
+    /// # Errors
+    /// [`Damaged`] if the library refuses it.
+    pub(super) fn new(
+        me: ReplicaId,
+        log: Log,
+        limits: &Limits,
+        draw: Draw,
+    ) -> Result<Consensus, Damaged> {
+        let config = Config {
+            id: me.raft(),
+            election_tick: limits.election_ticks,
+            heartbeat_tick: HEARTBEAT_TICKS,
+            applied: log.state.applied,
+            max_size_per_msg: MESSAGE_BYTES,
+            max_inflight_msgs: MESSAGES_UNDER_WAY,
+            check_quorum: true,
+            pre_vote: true,
+            max_uncommitted_size: limits.max_uncommitted_bytes,
+            max_committed_size_per_ready: limits.max_write_bytes as u64,
+            ..Config::default()
+        };
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let node = RawNode::new(&config, log, &logger);
+        let node = node.map_err(|_| Damaged("the log does not fit its configuration"))?;
+        let election_ticks = limits.election_ticks;
+        let drawn = (u64::MAX, StateRole::Follower);
+        let mut consensus = Consensus { node, draw, election_ticks, drawn };
+        consensus.draw_timeout();
+        Ok(consensus)
+    }
+
+    /// Takes a message of another replica.
+    ///
+    /// # Errors
+    /// [`Damaged`] if it shows that this replica has lost what it had promised to keep.
+    pub(super) fn step(&mut self, message: Message) -> Result<(), Damaged> {
+        if message.to != self.node.raft.id {
+            // It was meant for a replica that this node had, or is to have.
+            return Ok(());
+        }
+        let committed = self.node.raft.raft_log.committed;
+        let last = self.node.raft.raft_log.last_index();
+        match message.get_msg_type() {
+            // A leader tells a follower to commit only what the follower has acknowledged.
+            MessageType::MsgHeartbeat if message.commit > last => {
+                return Err(Damaged("the leader has seen entries here that are gone"));
+            }
+            MessageType::MsgAppend => {
+                let log = &self.node.raft.raft_log;
+                let contradicts = |entry: &Entry| {
+                    let here = log.term(entry.index).ok().filter(|_| entry.index <= committed);
+                    here.is_some_and(|term| term != NOBODY && term != entry.term)
+                };
+                if message.entries.iter().any(contradicts) {
+                    return Err(Damaged("the leader's log contradicts what was committed here"));
+                }
+            }
+            MessageType::MsgAppendResponse if message.index > last => return Ok(()),
+            // Whoever lacks the data cannot lead.
+            MessageType::MsgTimeoutNow if self.log().state.incomplete => return Ok(()),
+            _ => {}
+        }
+        // What the library refuses, an old message or one it has no use for, changes nothing.
+        let _ = self.node.step(message);
+        self.draw_timeout();
+        Ok(())
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self) {
+        if !self.log().state.incomplete {
+            self.node.tick();
+        } else if self.node.raft.pending_request_snapshot == 0 {
+            // Without its data it waits for a copy and does not want to lead.
+            let _ = self.node.request_snapshot();
+        }
+        self.draw_timeout();
+    }
+
+    /// Asks the others whether this replica may lead; harmless while they hear of a leader.
+    pub(super) fn campaign(&mut self) {
+        if !self.log().state.incomplete {
+            let _ = self.node.campaign();
+        }
+        self.draw_timeout();
+    }
+
+    /// The connection to a node is lost. Tells whether it led.
+    pub(super) fn lost(&mut self, node: NodeId) -> bool {
+        self.unsent(node);
+        let led = !self.leads() && self.leader() == Some(node);
+        if led {
+            // A follower that waits for its leader votes for nobody else. This one knows better.
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, NOBODY);
+            self.set_timeout();
+        }
+        led
+    }
+
+    /// What was to be sent to a node may not have left.
+    pub(super) fn unsent(&mut self, node: NodeId) {
+        for replica in self.replicas_on(node) {
+            self.node.report_unreachable(replica);
+        }
+    }
+
+    /// Appends an entry. Nothing if this replica does not lead or too much waits to be committed.
+    pub(super) fn propose(&mut self, payload: Vec<u8>) -> Option<Place> {
+        self.node.propose(Vec::new(), payload).ok()?;
+        let raft = &self.node.raft;
+        Some(Place { term: raft.term, index: raft.raft_log.last_index() })
+    }
+
+    /// Begins a round that confirms that this replica leads. Nothing happens if it does not.
+    pub(super) fn confirm(&mut self, round: u64) {
+        self.node.read_index(round.to_be_bytes().to_vec());
+    }
+
+    /// Whether this replica believes that it leads.
+    pub(super) fn leads(&self) -> bool {
+        self.node.raft.state == StateRole::Leader
+    }
+
+    /// Whether it leads and knows what is committed.
+    pub(super) fn can_confirm(&self) -> bool {
+        self.leads() && self.node.raft.commit_to_current_term()
+    }
+
+    /// Who leads, as far as is known.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        ReplicaId::from_raft(self.node.raft.leader_id).map(ReplicaId::node)
+    }
+
+    /// The present term.
+    pub(super) fn term(&self) -> u64 {
+        self.node.raft.term
+    }
+
+    /// How many replicas are a majority.
+    pub(super) fn majority(&self) -> usize {
+        self.log().state.conf.voters.len() / 2 + 1
+    }
+
+    /// Whether a proposal would be taken if there were room.
+    pub(super) fn takes_proposals(&self) -> bool {
+        self.leads() && self.node.raft.lead_transferee.is_none()
+    }
+
+    /// Makes another replica lead, if this one leads and the other has everything.
+    pub(super) fn hand_over(&mut self, to: NodeId) {
+        let last = self.node.raft.raft_log.last_index();
+        for replica in self.replicas_on(to) {
+            let progress = self.node.raft.prs().get(replica);
+            let votes = self.log().state.conf.voters.contains(&replica);
+            if votes && self.takes_proposals() && progress.is_some_and(|p| p.matched == last) {
+                self.node.transfer_leader(replica);
+            }
+        }
+    }
+
+    /// Up to where the log is applied.
+    pub(super) fn applied_place(&self) -> Option<Place> {
+        let index = self.log().state.applied;
+        let term = self.log().term(index).ok().filter(|_| index > 0)?;
+        Some(Place { term, index })
+    }
+
+    /// Whether the log has this entry.
+    pub(super) fn has(&self, place: Place) -> bool {
+        let log = &self.node.raft.raft_log;
+        place.index <= log.committed || log.term(place.index) == Ok(place.term)
+    }
+
+    /// Whether log and data may be replaced by a copy that ends at `place`, which the leader of
+    /// the present term sends. Not if entries behind it would be lost that this replica may have
+    /// acknowledged.
+    pub(super) fn may_be_replaced_at(&self, place: Place) -> bool {
+        let log = &self.node.raft.raft_log;
+        let agrees = log.term(place.index) == Ok(place.term);
+        place.index >= log.committed && (place.index >= log.last_index() || !agrees)
+    }
+
+    /// A copy has arrived, or will not.
+    pub(super) fn report_copy(&mut self, to: NodeId, complete: bool) {
+        let status = if complete { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        for replica in self.replicas_on(to) {
+            self.node.report_snapshot(replica, status);
+        }
+    }
+
+    /// Drops applied entries that are more than are to be kept; a leader keeps fewer if all
+    /// replicas have them.
+    pub(super) fn drop_log(&mut self, limits: &Limits, out: &mut Vec<Change>) {
+        let kept = limits.kept_log_bytes;
+        let progress = self.node.raft.prs().iter();
+        let everybody = progress.map(|(_, progress)| progress.matched).min().unwrap_or(0);
+        let log = self.log();
+        let unneeded = self.leads() && everybody >= log.state.applied;
+        let kept = if unneeded { kept / 8 } else { kept };
+        let index = log.excess(kept).min(log.state.applied);
+        if index >= log.state.dropped + limits.least_dropped {
+            self.log_mut().drop_to(index, out);
+        }
+    }
+
+    /// What follows, if anything does.
+    pub(super) fn ready(&mut self) -> Option<Ready> {
+        if !self.node.has_ready() {
+            return None;
+        }
+        let mut found = self.node.ready();
+        let mut ready = Ready { number: found.number(), ..Ready::default() };
+        let mut behind = Vec::new();
+        ready.messages = letters(found.take_messages(), &mut behind);
+        ready.promises = letters(found.take_persisted_messages(), &mut behind);
+        ready.behind = behind;
+        ready.committed = found.take_committed_entries();
+        let number = |context: &[u8]| context.try_into().map(u64::from_be_bytes).ok();
+        let reads = found.take_read_states().into_iter();
+        ready.reads = reads.filter_map(|r| Some((number(&r.request_ctx)?, r.index))).collect();
+        let hard = found.hs().cloned();
+        let log = self.node.mut_store();
+        if let Some(hard) = hard {
+            log.set_hard(&hard, &mut ready.changes);
+        }
+        log.append(found.entries(), &mut ready.changes);
+        self.node.advance_append_async(found);
+        Some(ready)
+    }
+
+    /// What the step with this number wrote is durable, and everything before it.
+    pub(super) fn persisted(&mut self, number: u64) {
+        self.node.on_persist_ready(number);
+        self.draw_timeout();
+    }
+
+    /// The log's state says how far it is applied: tells the library.
+    pub(super) fn applied(&mut self) {
+        let applied = self.log().state.applied;
+        self.node.advance_apply_to(applied);
+    }
+
+    /// What Raft calls the replicas of a node that are members.
+    fn replicas_on(&self, node: NodeId) -> Vec<u64> {
+        let members = self.node.raft.prs().iter().map(|(id, _)| *id);
+        let here = |id: &u64| ReplicaId::from_raft(*id).is_some_and(|id| id.node() == node);
+        let mut replicas: Vec<u64> = members.filter(here).collect();
+        replicas.sort_unstable();
+        replicas
+    }
+
+    /// The library, for changes of membership.
+    pub(super) fn library(&mut self) -> &mut RawNode<Log> {
+        &mut self.node
+    }
+
+    /// The log.
+    pub(super) fn log(&self) -> &Log {
+        self.node.store()
+    }
+
+    /// The log, to note what is applied and what is dropped.
+    pub(super) fn log_mut(&mut self) -> &mut Log {
+        self.node.mut_store()
+    }
+
+    /// The library draws an election timeout whenever term or role change, from randomness of
+    /// its own: this replaces it by one that the seed decides.
+    fn draw_timeout(&mut self) {
+        if self.drawn != (self.node.raft.term, self.node.raft.state) {
+            self.set_timeout();
+        }
+    }
+
+    fn set_timeout(&mut self) {
+        let ticks = self.draw.between(self.election_ticks, 2 * self.election_ticks);
+        self.node.raft.set_randomized_election_timeout(ticks);
+        self.drawn = (self.node.raft.term, self.node.raft.state);
+    }
+}
+
+/// Encodes messages for the nodes they are meant for; of snapshots only the receivers.
+fn letters(messages: Vec<Message>, behind: &mut Vec<NodeId>) -> Vec<(NodeId, Bytes)> {
+    let mut letters = Vec::with_capacity(messages.len());
+    for message in messages {
+        let Some(to) = ReplicaId::from_raft(message.to).map(ReplicaId::node) else { continue };
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            behind.push(to);
+        } else if Letter::travels(&message) {
+            letters.push((to, Letter::Raft(message).encode()));
+        }
+    }
+    letters
+}

@@ -1,0 +1,182 @@
+//! A replica's part in copies of the partition: as the leader that sends one, and as the replica
+//! that receives it. See [`super::snapshot`] for what travels.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kvorum_core::{Change, Error, NodeId};
+
+use super::letter::Letter;
+use super::log::Damaged;
+use super::options::Options;
+use super::running::{Running, Todo};
+use super::snapshot::{Front, Piece, Receiver, Sender, Taken, removals};
+use super::state::State;
+use crate::{Context, Message};
+
+/// How long a sender waits for a piece to be taken, and a receiver for the next one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Running {
+    /// Begins to send a copy to a replica that needs one, if none is being sent.
+    pub(super) fn begin_copy(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+    ) -> Result<(), Damaged> {
+        // What the store holds must be the state at one place of the log.
+        let settled = self.applying.is_done() && self.consensus.log().state.ordinal == 0;
+        if self.sender.is_some() || !settled || !self.consensus.leads() {
+            return Ok(());
+        }
+        let Some(to) = self.behind.pop_first() else { return Ok(()) };
+        let Some(place) = self.consensus.applied_place() else { return Ok(()) };
+        let state = &self.consensus.log().state;
+        let (time_ms, conf) = (state.time_ms, state.conf.clone());
+        let front = Front { place, term: self.consensus.term(), time_ms, conf };
+        self.sender = Some(Sender::new(to, front, options, ctx.now.mono + PATIENCE));
+        self.send_piece(ctx)
+    }
+
+    fn send_piece(&mut self, ctx: &mut Context<'_>) -> Result<(), Damaged> {
+        let Some(sender) = &mut self.sender else { return Ok(()) };
+        let (to, piece) = (sender.to, sender.piece(ctx.store)?);
+        sender.patience = ctx.now.mono + PATIENCE;
+        ctx.out.send(to, Message::Raft(Letter::Piece(piece).encode()));
+        Ok(())
+    }
+
+    /// The receiver has taken a piece.
+    pub(super) fn taken(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: NodeId,
+        taken: Taken,
+    ) -> Result<(), Damaged> {
+        let Some(sender) = &mut self.sender else { return Ok(()) };
+        let expected = sender.to == from
+            && sender.front.place.index == taken.index
+            && sender.number == taken.number;
+        if !expected {
+            return Ok(());
+        }
+        if taken.complete {
+            self.end_copy(true);
+            return Ok(());
+        }
+        sender.number += 1;
+        self.send_piece(ctx)
+    }
+
+    /// Ends the copy that is being sent.
+    pub(super) fn end_copy(&mut self, complete: bool) {
+        if let Some(sender) = self.sender.take() {
+            self.consensus.report_copy(sender.to, complete);
+        }
+    }
+
+    /// Ends the copy that is being sent if nobody takes it, or it is not this replica's any more;
+    /// and the one that is being received if nothing comes any more.
+    pub(super) fn check_copy(&mut self, ctx: &Context<'_>) {
+        let (term, now) = (self.consensus.term(), ctx.now.mono);
+        self.receiver.take_if(|copy| copy.front.term != term || copy.patience <= now);
+        let Some(sender) = &self.sender else { return };
+        let leads = self.consensus.leads() && self.consensus.term() == sender.front.term;
+        if !leads || sender.patience <= ctx.now.mono || !ctx.peers.is_up(sender.to) {
+            self.end_copy(false);
+        }
+    }
+
+    /// Takes a piece of a copy.
+    ///
+    /// # Errors
+    /// [`Damaged`] if the library refuses the state that has been copied.
+    pub(super) fn piece(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        from: NodeId,
+        piece: Piece,
+    ) -> Result<(), Damaged> {
+        let front = &piece.front;
+        let leads = self.consensus.leader() == Some(from) && self.consensus.term() == front.term;
+        if !leads || self.consensus.leads() {
+            return Ok(());
+        }
+        let incomplete = self.consensus.log().state.incomplete;
+        let (index, number) = (front.place.index, piece.number);
+        if !incomplete && self.consensus.has(front.place) {
+            self.receipt(from, Taken { index, number, complete: true });
+            return Ok(());
+        }
+        if number == 0 {
+            if !self.consensus.may_be_replaced_at(front.place) {
+                return Ok(());
+            }
+            self.empty(options, ctx);
+            let (front, patience) = (front.clone(), ctx.now.mono + PATIENCE);
+            self.receiver = Some(Receiver { from, front, next: 0, patience });
+        }
+        let Some(receiver) = &mut self.receiver else { return Ok(()) };
+        if receiver.from != from || receiver.front != *front || receiver.next < number {
+            return Ok(());
+        }
+        let complete = piece.last;
+        if receiver.next == number {
+            receiver.next += 1;
+            receiver.patience = ctx.now.mono + PATIENCE;
+            let items = piece.items.into_iter().map(Change::Put);
+            self.write(items.collect());
+            if complete {
+                self.complete(options, ctx, &piece.front)?;
+            }
+        }
+        self.receipt(from, Taken { index, number, complete });
+        Ok(())
+    }
+
+    /// Says, once everything before is durable, that a piece has been taken.
+    fn receipt(&mut self, to: NodeId, taken: Taken) {
+        let letter: Bytes = Letter::Taken(taken).encode();
+        self.todo.push_back(Todo::Promise(vec![(to, letter)]));
+    }
+
+    /// Drops what the replica holds, and says so first.
+    fn empty(&mut self, options: &Options, ctx: &mut Context<'_>) {
+        let log = self.consensus.log_mut();
+        log.state.incomplete = true;
+        let mut changes = vec![log.state_record()];
+        changes.extend(removals(options, ctx.store));
+        self.write(changes);
+    }
+
+    /// Everything has arrived: goes on from there.
+    fn complete(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        front: &Front,
+    ) -> Result<(), Damaged> {
+        let mut log = self.consensus.log().clone();
+        let state = State {
+            applied: front.place.index,
+            ordinal: 0,
+            time_ms: front.time_ms,
+            dropped: front.place.index,
+            dropped_term: front.place.term,
+            incomplete: false,
+            generation: log.state.generation,
+            conf: front.conf.clone(),
+        };
+        let mut changes = Vec::new();
+        log.replace(state, &mut changes);
+        // The new state counts only with everything before it, so it goes in one step.
+        self.todo.push_back(Todo::Write(changes));
+        self.restart(log, options)?;
+        self.receiver = None;
+        for (ticket, executed) in self.proposals.take_all() {
+            ctx.out.reply(ticket, Err(Error::CoordinatorLost { executed }));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! The encoding of what two replicas of a group tell each other.
+//!
+//! A letter is a message of Raft, a piece of a copy (kind 16), the receipt of one (kind 17), or a
+//! replica's wish to be a member (kind 18).
+//! A message is `kind u8 | generation of the sender | of the receiver | term | log term | index | commit | commit term | reject u8 | reject hint |
+//! request snapshot | priority | context bytes | count | entries`; numbers are varints, the
+//! priority a zigzag one. An entry is `kind u8 | term | index | data bytes`.
+//! The nodes are those of the envelope around it.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kvorum_core::NodeId;
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
+
+use super::id::ReplicaId;
+use super::membership::Join;
+use super::snapshot::{Piece, Taken};
+use crate::wire::WireError;
+use crate::wire::primitive::{
+    get_bytes, get_flag, get_size, get_varint, put_bytes, put_flag, put_size, put_varint,
+};
+
+/// The messages that travel, each at the place that is its number on the wire. Raft has others,
+/// which stay inside a replica, or which this store never sends: clients' requests travel in
+/// envelopes of their own, and snapshots in pieces.
+const KINDS: [MessageType; 10] = [
+    MessageType::MsgAppend,
+    MessageType::MsgAppendResponse,
+    MessageType::MsgRequestVote,
+    MessageType::MsgRequestVoteResponse,
+    MessageType::MsgHeartbeat,
+    MessageType::MsgHeartbeatResponse,
+    MessageType::MsgTransferLeader,
+    MessageType::MsgTimeoutNow,
+    MessageType::MsgRequestPreVote,
+    MessageType::MsgRequestPreVoteResponse,
+];
+
+const PIECE: u8 = 16;
+const TAKEN: u8 = 17;
+const JOIN: u8 = 18;
+
+/// What one replica tells another.
+#[derive(Debug, PartialEq)]
+pub(super) enum Letter {
+    Raft(Message),
+    Piece(Piece),
+    Taken(Taken),
+    Join(Join),
+}
+
+impl Letter {
+    /// Whether a message is of a kind that travels.
+    pub(super) fn travels(message: &Message) -> bool {
+        KINDS.contains(&message.get_msg_type())
+    }
+
+    pub(super) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        match self {
+            Letter::Raft(message) => put_message(&mut out, message),
+            Letter::Piece(piece) => {
+                out.put_u8(PIECE);
+                piece.encode(&mut out);
+            }
+            Letter::Taken(taken) => {
+                out.put_u8(TAKEN);
+                put_varint(&mut out, taken.index);
+                put_varint(&mut out, taken.number);
+                put_flag(&mut out, taken.complete);
+            }
+            Letter::Join(join) => {
+                out.put_u8(JOIN);
+                out.put_u32_le(join.generation);
+                put_flag(&mut out, join.complete);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Decodes a letter from one node to another.
+    ///
+    /// # Errors
+    /// [`WireError`] if the bytes are none.
+    pub(super) fn decode(mut input: Bytes, from: NodeId, to: NodeId) -> Result<Letter, WireError> {
+        let kind = input.try_get_u8()?;
+        let letter = match kind {
+            PIECE => Letter::Piece(Piece::decode(&mut input)?),
+            TAKEN => {
+                let (index, number) = (get_varint(&mut input)?, get_varint(&mut input)?);
+                Letter::Taken(Taken { index, number, complete: get_flag(&mut input)? })
+            }
+            JOIN => {
+                let generation = input.try_get_u32_le()?;
+                Letter::Join(Join { generation, complete: get_flag(&mut input)? })
+            }
+            _ => Letter::Raft(get_message(&mut input, kind, from, to)?),
+        };
+        if input.is_empty() {
+            Ok(letter)
+        } else {
+            Err(WireError("a letter goes on behind its end"))
+        }
+    }
+}
+
+fn put_message(out: &mut BytesMut, message: &Message) {
+    let entries: usize = message.entries.iter().map(|entry| entry.data.len() + 32).sum();
+    out.reserve(64 + entries);
+    let kind = KINDS.iter().position(|kind| *kind == message.get_msg_type());
+    out.put_u8(kind.and_then(|kind| u8::try_from(kind).ok()).unwrap_or(u8::MAX));
+    for replica in [message.from, message.to] {
+        let generation = ReplicaId::from_raft(replica).map_or(0, ReplicaId::generation);
+        put_varint(out, generation.into());
+    }
+    put_varint(out, message.term);
+    put_varint(out, message.log_term);
+    put_varint(out, message.index);
+    put_varint(out, message.commit);
+    put_varint(out, message.commit_term);
+    put_flag(out, message.reject);
+    put_varint(out, message.reject_hint);
+    put_varint(out, message.request_snapshot);
+    put_varint(out, ((message.priority << 1) ^ (message.priority >> 63)) as u64);
+    put_bytes(out, &message.context);
+    put_size(out, message.entries.len());
+    for entry in &message.entries {
+        put_entry(out, entry);
+    }
+}
+
+fn get_message(
+    input: &mut Bytes,
+    kind: u8,
+    from: NodeId,
+    to: NodeId,
+) -> Result<Message, WireError> {
+    let mut message = Message::default();
+    let kind = KINDS.get(usize::from(kind));
+    message.set_msg_type(*kind.ok_or(WireError("unknown kind of Raft message"))?);
+    message.from = get_id(input, from)?;
+    message.to = get_id(input, to)?;
+    message.term = get_varint(input)?;
+    message.log_term = get_varint(input)?;
+    message.index = get_varint(input)?;
+    message.commit = get_varint(input)?;
+    message.commit_term = get_varint(input)?;
+    message.reject = get_flag(input)?;
+    message.reject_hint = get_varint(input)?;
+    message.request_snapshot = get_varint(input)?;
+    let priority = get_varint(input)?;
+    message.priority = (priority >> 1) as i64 ^ -((priority & 1) as i64);
+    message.context = get_bytes(input)?;
+    let mut entries = Vec::new();
+    for _ in 0..get_size(input)? {
+        entries.push(get_entry(input)?);
+    }
+    // Raft takes for granted that entries follow their predecessor and one another.
+    let consecutive = (message.index.wrapping_add(1)..).zip(&entries).all(|(i, e)| e.index == i);
+    if !consecutive {
+        return Err(WireError("a Raft message makes no sense"));
+    }
+    message.entries = entries.into();
+    Ok(message)
+}
+
+fn get_id(input: &mut Bytes, node: NodeId) -> Result<u64, WireError> {
+    let generation = u32::try_from(get_varint(input)?);
+    let generation = generation.map_err(|_| WireError("no such generation"))?;
+    Ok(ReplicaId::new(node, generation).raft())
+}
+
+/// Appends an entry.
+pub(super) fn put_entry(out: &mut BytesMut, entry: &Entry) {
+    out.put_u8(u8::from(entry.get_entry_type() != EntryType::EntryNormal));
+    put_varint(out, entry.term);
+    put_varint(out, entry.index);
+    put_bytes(out, &entry.data);
+}
+
+/// Takes an entry.
+///
+/// # Errors
+/// [`WireError`] if there is none.
+pub(super) fn get_entry(input: &mut Bytes) -> Result<Entry, WireError> {
+    let membership = get_flag(input)?;
+    let (term, index) = (get_varint(input)?, get_varint(input)?);
+    let mut entry = Entry { term, index, data: get_bytes(input)?, ..Entry::default() };
+    if membership {
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+    }
+    Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u32) -> NodeId {
+        NodeId::new(id).unwrap()
+    }
+
+    fn message() -> Message {
+        let mut message = Message { from: 1, to: 2, term: 7, index: 4, ..Message::default() };
+        message.set_msg_type(MessageType::MsgAppend);
+        message.log_term = 6;
+        message.commit = 4;
+        message.priority = -3;
+        message.context = Bytes::from_static(b"round");
+        let entry = |index| Entry { term: 7, index, data: "x".into(), ..Entry::default() };
+        message.entries = vec![entry(5), entry(6)].into();
+        message
+    }
+
+    #[test]
+    fn a_letter_comes_out_as_it_went_in_and_not_if_it_is_cut() {
+        let taken = Taken { index: 300, number: 2, complete: true };
+        let join = Join { generation: 7, complete: false };
+        for sent in [Letter::Raft(message()), Letter::Taken(taken), Letter::Join(join)] {
+            let bytes = sent.encode();
+            assert_eq!(Letter::decode(bytes.clone(), node(1), node(2)).unwrap(), sent);
+            for len in 0..bytes.len() {
+                assert!(Letter::decode(bytes.slice(..len), node(1), node(2)).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn entries_with_a_gap_are_refused() {
+        let mut sent = message();
+        sent.entries.last_mut().unwrap().index = 9;
+        assert!(Letter::decode(Letter::Raft(sent).encode(), node(1), node(2)).is_err());
+    }
+
+    #[test]
+    fn what_stays_inside_a_replica_does_not_travel() {
+        let mut hup = Message::default();
+        hup.set_msg_type(MessageType::MsgHup);
+        assert!(!Letter::travels(&hup));
+        assert!(Letter::decode(Letter::Raft(hup).encode(), node(1), node(2)).is_err());
+    }
+}

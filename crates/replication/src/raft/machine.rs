@@ -1,0 +1,303 @@
+//! The state machine: what the commands of the log do to the keys of the partition.
+//!
+//! Applying is a function of the log alone: the time is the entry's, versions are places in the
+//! log, and nothing asks a clock, a random number or a limit that could differ between replicas.
+//!
+//! Changes gather in an overlay and are committed to the store together with how far the log is
+//! applied, in one frame, so that no crash can apply a command twice or by half.
+//!
+//! **Invariant:** a command is answered only when its changes are committed to the store. They
+//! need not be durable there: that the log is durable on a majority is what makes them so.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kvorum_core::{
+    Action, Answer, Change, Compare, Condition, Done, Expiry, Header, Hlc, Item, KeyspaceId, Op,
+    Output, Record, Refusal, Reply, Slot, Step, Store, Txn, Version, Writer,
+};
+
+use super::log::Damaged;
+use super::payload::{Command, What};
+
+/// A value and what is known of it.
+#[derive(Clone, Debug)]
+struct Value {
+    header: Header,
+    bytes: Bytes,
+}
+
+pub(super) type Place = (KeyspaceId, Slot, Bytes);
+
+/// What has been applied and is not yet committed to the store.
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    changes: BTreeMap<Place, Option<Value>>,
+    bytes: usize,
+}
+
+impl Overlay {
+    /// Where the changes are.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.changes.keys()
+    }
+
+    /// Bytes of the changes.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Commits the changes and the state of the log to the store, if its present frame has room.
+    pub(super) fn commit(&mut self, state: Option<Change>, store: &mut dyn Store) -> bool {
+        let changes = self.changes.iter().map(|(place, value)| change(place, value.as_ref()));
+        let changes: Vec<Change> = changes.chain(state).collect();
+        let committed = store.commit(&changes).is_ok();
+        if committed {
+            self.changes.clear();
+            self.bytes = 0;
+        }
+        committed
+    }
+}
+
+fn change((keyspace, slot, key): &Place, value: Option<&Value>) -> Change {
+    let (keyspace, slot) = (*keyspace, *slot);
+    match value {
+        Some(Value { header, bytes }) => Change::Put(Record {
+            keyspace,
+            slot,
+            key: key.clone(),
+            version: header.version,
+            tag: header.tag,
+            expire_ms: header.expire_ms,
+            value: Some(bytes.clone()),
+        }),
+        None => Change::Remove { keyspace, slot, from: key.clone(), to: successor(key) },
+    }
+}
+
+fn successor(key: &[u8]) -> Bytes {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next.into()
+}
+
+/// One command and where it stands.
+pub(super) struct Apply<'a> {
+    pub(super) store: &'a mut dyn Store,
+    pub(super) overlay: &'a mut Overlay,
+    /// The version of everything the command writes.
+    pub(super) version: Version,
+    /// When it happens, in milliseconds since 1970.
+    pub(super) time_ms: u64,
+    /// No value and no transaction's values together may be longer.
+    pub(super) max_bytes: usize,
+}
+
+impl Apply<'_> {
+    /// The version of the command number `ordinal` of the entry `index`.
+    pub(super) const fn version(index: u64, ordinal: u32) -> Version {
+        Version { hlc: Hlc(index), writer: Writer(ordinal) }
+    }
+
+    /// Does a command.
+    ///
+    /// # Errors
+    /// [`Damaged`] if a value it needs cannot be read here: the replica must not go on.
+    pub(super) fn run(&mut self, command: &Command, majority: usize) -> Result<Reply, Damaged> {
+        let keyspace = command.keyspace;
+        let step = match &command.what {
+            What::Txn(txn) => return self.txn(keyspace, txn).map(Reply::Txn),
+            What::Put { key, value, expiry, tag } => {
+                let (value, expiry, tag) = (value.clone(), Some(*expiry), *tag);
+                Step {
+                    key: key.clone(),
+                    previous: false,
+                    action: Action::Put { value, expiry, tag },
+                }
+            }
+            What::Delete { key } => {
+                Step { key: key.clone(), previous: false, action: Action::Delete }
+            }
+        };
+        let mut room = self.max_bytes;
+        let done = self.step(keyspace, &step, &mut room)?;
+        Ok(Reply::Written { version: self.version, acked: majority, was_live: done.existed })
+    }
+
+    /// Does a transaction.
+    ///
+    /// # Errors
+    /// [`Damaged`] if a value it needs cannot be read here.
+    pub(super) fn txn(&mut self, keyspace: KeyspaceId, txn: &Txn) -> Result<Answer, Damaged> {
+        let mut held = true;
+        for compare in &txn.compare {
+            held = held && self.holds(keyspace, compare)?;
+        }
+        let mut room = self.max_bytes;
+        let steps = if held { &txn.then } else { &txn.otherwise };
+        let steps = steps.iter().map(|step| self.step(keyspace, step, &mut room));
+        Ok(Answer { held, steps: steps.collect::<Result<_, _>>()? })
+    }
+
+    fn holds(&mut self, keyspace: KeyspaceId, compare: &Compare) -> Result<bool, Damaged> {
+        let value = matches!(compare.condition, Condition::Value(_));
+        let found = self.get(keyspace, &compare.key, value)?;
+        let header = found.as_ref().map(|value| value.header);
+        Ok(match &compare.condition {
+            Condition::Absent => found.is_none(),
+            Condition::Present => found.is_some(),
+            Condition::Version(version) => header.is_some_and(|h| h.version == *version),
+            Condition::Value(value) => found.is_some_and(|f| f.bytes == *value),
+            Condition::TagBelow(tag) => header.is_none_or(|h| h.tag < *tag),
+        })
+    }
+
+    /// Does a step; `room` is how many bytes of values may still be written.
+    fn step(
+        &mut self,
+        keyspace: KeyspaceId,
+        step: &Step,
+        room: &mut usize,
+    ) -> Result<Done, Damaged> {
+        let builds_on = matches!(step.action, Action::Add(_) | Action::Append(_));
+        let before = self.get(keyspace, &step.key, step.previous || builds_on)?;
+        let existed = before.is_some();
+        let mut version = before.as_ref().map(|value| value.header.version);
+        let output = match self.outcome(&step.action, before.as_ref()) {
+            Err(refusal) => Output::Refused(refusal),
+            Ok(After { write: Write::Nothing, output }) => output,
+            Ok(After { write: Write::Remove, output }) => {
+                if existed {
+                    self.set(keyspace, &step.key, None);
+                }
+                version = None;
+                output
+            }
+            Ok(After { write: Write::Put(value), .. }) if value.bytes.len() > *room => {
+                Output::Refused(Refusal::TooLong)
+            }
+            Ok(After { write: Write::Put(value), output }) => {
+                *room -= value.bytes.len();
+                version = Some(self.version);
+                self.set(keyspace, &step.key, Some(value));
+                output
+            }
+        };
+        let key = &step.key;
+        let item = |Value { header, bytes }| Item { key: key.clone(), header, value: bytes };
+        let previous = before.filter(|_| step.previous).map(item);
+        Ok(Done { existed, previous, version, output })
+    }
+
+    /// What an action does to a value.
+    fn outcome(&self, action: &Action, before: Option<&Value>) -> Result<After, Refusal> {
+        let kept = before.map_or((0, 0), |value| (value.header.tag, value.header.expire_ms));
+        match action {
+            Action::Read => Ok(After { write: Write::Nothing, output: Output::Done }),
+            Action::Delete => Ok(After { write: Write::Remove, output: Output::Done }),
+            Action::Put { value, expiry, tag } => {
+                let expire_ms = expiry.map_or(kept.1, |expiry| self.expire_ms(expiry));
+                let dead = expire_ms != 0 && expire_ms <= self.time_ms;
+                let put = || Write::Put(self.value(value.clone(), *tag, expire_ms));
+                let write = if dead { Write::Remove } else { put() };
+                Ok(After { write, output: Output::Done })
+            }
+            Action::Add(by) => {
+                let old = before.map_or(Ok(0), |value| integer(&value.bytes))?;
+                let sum = old.checked_add(*by).ok_or(Refusal::Overflow)?;
+                let value = self.value(sum.to_string().into(), kept.0, kept.1);
+                Ok(After { write: Write::Put(value), output: Output::Integer(sum) })
+            }
+            Action::Append(tail) => {
+                let old = before.map_or(&[][..], |value| &value.bytes);
+                let mut whole = Vec::with_capacity(old.len() + tail.len());
+                whole.extend_from_slice(old);
+                whole.extend_from_slice(tail);
+                let len = i64::try_from(whole.len()).unwrap_or(i64::MAX);
+                let value = self.value(whole.into(), kept.0, kept.1);
+                Ok(After { write: Write::Put(value), output: Output::Integer(len) })
+            }
+        }
+    }
+
+    fn value(&self, bytes: Bytes, tag: u32, expire_ms: u64) -> Value {
+        let value_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let version = self.version;
+        Value { header: Header { version, tombstone: false, tag, expire_ms, value_len }, bytes }
+    }
+
+    fn expire_ms(&self, expiry: Expiry) -> u64 {
+        match expiry {
+            Expiry::Never => 0,
+            Expiry::At(wall_ms) => wall_ms.max(1),
+            Expiry::After(span) => {
+                let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+                self.time_ms.saturating_add(span)
+            }
+        }
+    }
+
+    /// The value of a key at the time of the command; its bytes only if they are needed.
+    fn get(
+        &mut self,
+        keyspace: KeyspaceId,
+        key: &Bytes,
+        bytes: bool,
+    ) -> Result<Option<Value>, Damaged> {
+        let slot = Slot::of(key);
+        let changed = self.overlay.changes.get(&(keyspace, slot, key.clone()));
+        let found = match changed {
+            Some(changed) => changed.clone(),
+            None if bytes => match self.store.value(keyspace, slot, key) {
+                Ok(found) => found.map(|(s, bytes)| Value { header: s.header, bytes }),
+                Err(_) => return Err(Damaged("a value fails its checksum")),
+            },
+            None => {
+                let stored = self.store.header(keyspace, slot, key);
+                stored.map(|s| Value { header: s.header, bytes: Bytes::new() })
+            }
+        };
+        Ok(found.filter(|value| value.header.live_at(self.time_ms)))
+    }
+
+    fn set(&mut self, keyspace: KeyspaceId, key: &Bytes, value: Option<Value>) {
+        let weight = |value: &Option<Value>| value.as_ref().map_or(0, |value| value.bytes.len());
+        let new = key.len() + weight(&value);
+        let place = (keyspace, Slot::of(key), key.clone());
+        let old = self.overlay.changes.insert(place, value);
+        let old = old.map_or(0, |old| key.len() + weight(&old));
+        self.overlay.bytes = self.overlay.bytes + new - old;
+    }
+}
+
+/// What an action leaves, and what it says.
+struct After {
+    write: Write,
+    output: Output,
+}
+
+enum Write {
+    Nothing,
+    Remove,
+    Put(Value),
+}
+
+/// A decimal integer exactly as it would be written: redis-server reads no others.
+fn integer(bytes: &[u8]) -> Result<i64, Refusal> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::NotAnInteger)?;
+    let number: i64 = text.parse().map_err(|_| Refusal::NotAnInteger)?;
+    if number.to_string() == text { Ok(number) } else { Err(Refusal::NotAnInteger) }
+}
+
+/// The command of an operation that changes something; nothing for one that only reads.
+pub(super) fn command(keyspace: KeyspaceId, op: Op) -> Option<Command> {
+    let what = match op {
+        Op::Put { key, value, expiry, tag } => What::Put { key, value, expiry, tag },
+        Op::Delete { key } => What::Delete { key },
+        Op::Txn(txn) => What::Txn(txn),
+        Op::Get { .. } | Op::Scan { .. } | Op::Count { .. } => return None,
+    };
+    Some(Command { keyspace, what })
+}

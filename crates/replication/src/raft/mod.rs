@@ -1,0 +1,58 @@
+//! Strong keyspaces: one Raft group per partition (Ongaro and Ousterhout, "In Search of an
+//! Understandable Consensus Algorithm", 2014), linearizable.
+//!
+//! A [`Replica`] is one replica of one group. What clients ask in one turn becomes one entry of
+//! the log (or few, if it is much), so that a majority has it after one frame to each peer and one
+//! sync on each node. Reads wait for one round that confirms that the leader still leads; all
+//! reads of a turn share it.
+//!
+//! | module | what |
+//! |---|---|
+//! | `replica` | the group as the shard sees it |
+//! | `running` | a replica whose log is whole: a turn of it |
+//! | `timing` | what a replica does because time has passed |
+//! | `proposals` | writes on their way into the log, and back as answers |
+//! | `consensus` | the library `raft`, with everything that could make it panic kept away |
+//! | `log` | entries, term, vote and applied index, as records of the node's store |
+//! | `state` | how far the log is applied, and who is a member |
+//! | `payload` | what an entry says |
+//! | `machine` | what it does to keys |
+//! | `apply` | committed entries on their way through the machine into the store |
+//! | `reads` | reads that wait until the leader is confirmed |
+//! | `serve` | their answers |
+//! | `snapshot` | a copy of the partition for a replica that is too far behind, in pieces |
+//! | `copying` | how a replica sends and receives one |
+//! | `letter` | the encoding of Raft's messages |
+//! | `membership` | how a replica that lost something is replaced |
+//! | `id` | what Raft calls a replica |
+//! | `election` | election timeouts from a seed |
+//!
+//! **Invariant:** nothing of the library leaves this module, and nothing it sends leaves the node
+//! before what it promises is durable.
+
+mod apply;
+mod consensus;
+mod copying;
+mod election;
+mod id;
+mod letter;
+mod log;
+mod machine;
+mod membership;
+mod mutation;
+mod options;
+mod payload;
+mod proposals;
+mod reads;
+mod replica;
+mod running;
+mod serve;
+mod snapshot;
+mod state;
+#[cfg(test)]
+mod tests;
+mod timing;
+
+pub use mutation::Mutation;
+pub use options::{Limits, Options};
+pub use replica::Replica;

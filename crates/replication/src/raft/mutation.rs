@@ -1,0 +1,54 @@
+//! Deliberate faults: each breaks one rule, and a test proves that somebody notices.
+//!
+//! Without the feature `mutations` the type has no values, every question here answers no, and
+//! the compiler removes both.
+
+use super::Options;
+
+/// A rule to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Send votes and acknowledgements, and count the own, before what they promise is durable.
+    #[cfg(any(test, feature = "mutations"))]
+    PromiseBeforeDurable,
+    /// Answer a read as soon as it arrives at whoever believes to lead.
+    #[cfg(any(test, feature = "mutations"))]
+    ReadWithoutRound,
+    /// Commit what commands change without how far the log is applied.
+    #[cfg(any(test, feature = "mutations"))]
+    ForgetApplied,
+    /// Let each leader's own clock decide what has expired.
+    #[cfg(any(test, feature = "mutations"))]
+    ExpireByOwnClock,
+}
+
+#[cfg(any(test, feature = "mutations"))]
+impl Mutation {
+    /// Every mutation.
+    pub const ALL: [Mutation; 4] = [
+        Mutation::PromiseBeforeDurable,
+        Mutation::ReadWithoutRound,
+        Mutation::ForgetApplied,
+        Mutation::ExpireByOwnClock,
+    ];
+}
+
+macro_rules! questions {
+    ($($question:ident asks $mutation:ident;)*) => {
+        impl Options {$(
+            pub(super) const fn $question(&self) -> bool {
+                #[cfg(any(test, feature = "mutations"))]
+                return matches!(self.mutation, Some(Mutation::$mutation));
+                #[cfg(not(any(test, feature = "mutations")))]
+                return false;
+            }
+        )*}
+    };
+}
+
+questions! {
+    promises_before_durable asks PromiseBeforeDurable;
+    reads_without_round asks ReadWithoutRound;
+    forgets_applied asks ForgetApplied;
+    expires_by_own_clock asks ExpireByOwnClock;
+}

@@ -1,0 +1,122 @@
+//! One replica of a group, as the shard sees it.
+
+use std::time::Duration;
+
+use kvorum_core::{Change, Error, Mono};
+
+use super::election::Draw;
+use super::log::{Damaged, Log};
+use super::options::Options;
+use super::running::{Running, home};
+use crate::{Context, Event, Group, Input};
+
+/// How long a replica waits for room in the store's frame.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// One replica of a Raft group.
+pub struct Replica {
+    options: Options,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The log has not been read yet.
+    New,
+    Running(Box<Running>),
+    /// Something this replica may have promised to keep is lost. It must neither vote nor answer,
+    /// for that could elect a leader that lacks what is committed: another takes its place as soon
+    /// as the store has a frame for that.
+    Lost {
+        again: Mono,
+        log: Box<Log>,
+        changes: Vec<Change>,
+    },
+}
+
+impl Replica {
+    /// A replica that reads its log when it is first asked to do something.
+    #[must_use]
+    pub const fn new(options: Options) -> Replica {
+        Replica { options, stage: Stage::New }
+    }
+
+    /// Does something with the running replica, which is started if it is new.
+    fn with(
+        &mut self,
+        ctx: &mut Context<'_>,
+        act: impl FnOnce(&mut Running, &Options, &mut Context<'_>) -> Result<(), Damaged>,
+    ) {
+        let result = match &mut self.stage {
+            Stage::New => Running::start(&self.options, ctx).and_then(|mut running| {
+                let result = act(&mut running, &self.options, ctx);
+                self.stage = Stage::Running(Box::new(running));
+                result
+            }),
+            Stage::Running(running) => act(running, &self.options, ctx),
+            Stage::Lost { .. } => Ok(()),
+        };
+        if result.is_err() {
+            ctx.out.count(Event::Corrupt);
+            self.lose(ctx);
+        }
+    }
+
+    /// Ends this replica and prepares another one in its place.
+    fn lose(&mut self, ctx: &mut Context<'_>) {
+        if let Stage::Running(running) = &mut self.stage {
+            running.abandon(ctx);
+        }
+        // The seed is new at every start, so this generation has not been there before.
+        let mut draw = Draw::new(self.options.seed ^ ctx.now.mono.0);
+        let generation = u32::try_from(draw.between(1, u32::MAX as usize)).unwrap_or(1);
+        let mut changes = Vec::new();
+        let log = Box::new(Log::reborn(home(&self.options), generation, &mut changes));
+        self.stage = Stage::Lost { again: ctx.now.mono, log, changes };
+    }
+
+    fn replace(&mut self, ctx: &mut Context<'_>) {
+        let Stage::Lost { again, log, changes } = &mut self.stage else { return };
+        let Ok(lsn) = ctx.store.commit(changes) else {
+            *again = ctx.now.mono + RETRY;
+            return;
+        };
+        match Running::with_log(Log::clone(log), &self.options, ctx) {
+            Ok(mut running) => {
+                running.written = Some(lsn);
+                self.stage = Stage::Running(Box::new(running));
+            }
+            Err(Damaged(_)) => ctx.out.count(Event::Corrupt),
+        }
+    }
+}
+
+impl Group for Replica {
+    fn handle(&mut self, ctx: &mut Context<'_>, input: Input) {
+        match (&self.stage, input) {
+            (_, Input::Rebuild) => self.lose(ctx),
+            (Stage::Lost { .. }, Input::Request { ticket, .. }) => {
+                ctx.out.reply(ticket, Err(Error::NotLeader { leader: None }));
+            }
+            (_, input) => {
+                self.with(ctx, |running, options, ctx| running.handle(options, ctx, input));
+            }
+        }
+    }
+
+    fn end_of_turn(&mut self, ctx: &mut Context<'_>) {
+        self.replace(ctx);
+        self.with(ctx, |running, options, ctx| running.end_of_turn(options, ctx));
+    }
+
+    fn gathers(&self) -> bool {
+        true
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        match &self.stage {
+            Stage::New => Some(Mono(0)),
+            Stage::Running(running) => Some(running.wake()),
+            Stage::Lost { again, .. } => Some(*again),
+        }
+    }
+}

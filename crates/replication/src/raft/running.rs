@@ -1,0 +1,391 @@
+//! A replica whose log is whole.
+//!
+//! Everything a turn brings only gathers; the end of the turn proposes it, asks for one round of
+//! confirmation, and carries out what Raft wants done: one commit to the store, one batch of
+//! messages. So all groups of a node share one sync and one frame to each peer.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use kvorum_core::{Change, Error, Intent, Lsn, Mono, NodeId, Op, Request};
+
+use super::apply::Applying;
+use super::consensus::{Consensus, Ready};
+use super::election::Draw;
+use super::id::ReplicaId;
+use super::letter::Letter;
+use super::log::{Damaged, Home, Log};
+use super::machine;
+use super::options::Options;
+use super::proposals::{Proposals, Write};
+use super::reads::{Reads, Waiting};
+use super::serve::{NotYet, Reader};
+use super::snapshot::{Receiver, Sender};
+use crate::{Context, Event, Input, Message, Ticket};
+
+/// A number that comes back when something is durable: in its low bits Raft's, above them
+/// [`Running::life`].
+const LIFE_SHIFT: u32 = 40;
+const LIFE_MASK: u64 = (1 << LIFE_SHIFT) - 1;
+/// Messages up to this many bytes are sent to a node whose queue is full all the same: heartbeats
+/// and votes must not wait for the followers of other groups.
+const SMALL: usize = 256;
+/// Bytes of changes that are committed to the store at once.
+const COMMIT_BYTES: usize = 1 << 20;
+
+/// A replica whose log is whole.
+pub(super) struct Running {
+    pub(super) me: ReplicaId,
+    /// It votes; else it has yet to become a member.
+    pub(super) is_member: bool,
+    pub(super) consensus: Consensus,
+    pub(super) draw: Draw,
+    pub(super) proposals: Proposals,
+    pub(super) reads: Reads,
+    pub(super) todo: VecDeque<Todo>,
+    pub(super) applying: Applying,
+    /// The last change of this replica in the store.
+    pub(super) written: Option<Lsn>,
+    /// The term in which it led when the last turn ended.
+    led: Option<u64>,
+    /// When it asks to lead, if nobody does by then.
+    pub(super) campaign: Option<Mono>,
+    pub(super) ticks: u64,
+    pub(super) next_tick: Mono,
+    /// The store's frame was full: go on then.
+    pub(super) retry: Option<Mono>,
+    /// How often the consensus has begun anew, so that nothing meant for an earlier one counts.
+    life: u64,
+    /// Replicas that need a copy of the partition.
+    pub(super) behind: BTreeSet<NodeId>,
+    pub(super) sender: Option<Sender>,
+    pub(super) receiver: Option<Receiver>,
+}
+
+/// What Raft wants done, in order.
+pub(super) enum Todo {
+    Write(Vec<Change>),
+    Promise(Vec<(NodeId, Bytes)>),
+    Persisted(u64),
+}
+
+impl Running {
+    /// Reads the log and goes on from it.
+    ///
+    /// # Errors
+    /// [`Damaged`] if something of it is lost.
+    pub(super) fn start(options: &Options, ctx: &mut Context<'_>) -> Result<Running, Damaged> {
+        let founder = |node: &NodeId| ReplicaId::new(*node, 0).raft();
+        let voters: Vec<u64> = options.members.iter().map(founder).collect();
+        let log = Log::load(home(options), &voters, ctx.store)?;
+        Running::with_log(log, options, ctx)
+    }
+
+    /// Goes on from a log.
+    ///
+    /// # Errors
+    /// [`Damaged`] if the library refuses it.
+    pub(super) fn with_log(
+        log: Log,
+        options: &Options,
+        ctx: &Context<'_>,
+    ) -> Result<Running, Damaged> {
+        let mut draw = Draw::new(options.seed);
+        let me = ReplicaId::new(ctx.me, log.state.generation);
+        let is_member = log.state.conf.voters.contains(&me.raft());
+        let consensus = Consensus::new(me, log, &options.limits, draw.fork())?;
+        let mut running = Running {
+            me,
+            is_member,
+            consensus,
+            draw,
+            proposals: Proposals::default(),
+            reads: Reads::default(),
+            todo: VecDeque::new(),
+            applying: Applying::default(),
+            written: None,
+            led: None,
+            campaign: None,
+            ticks: 0,
+            next_tick: Mono(0),
+            retry: None,
+            life: 0,
+            behind: BTreeSet::new(),
+            sender: None,
+            receiver: None,
+        };
+        running.schedule(options, ctx.now.mono);
+        Ok(running)
+    }
+
+    /// When time is to be looked at next.
+    pub(super) fn wake(&self) -> Mono {
+        let others = [self.retry, self.campaign];
+        others.into_iter().flatten().fold(self.next_tick, Mono::min)
+    }
+
+    /// Takes an input of the present turn.
+    ///
+    /// # Errors
+    /// [`Damaged`] if it shows that something is lost here.
+    pub(super) fn handle(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        input: Input,
+    ) -> Result<(), Damaged> {
+        match input {
+            Input::Request { ticket, request } => self.request(options, ctx, ticket, request),
+            Input::Message { from, message: Message::Raft(letter) } => {
+                return self.letter(options, ctx, from, letter);
+            }
+            Input::Durable(number) if number >> LIFE_SHIFT == self.life => {
+                self.consensus.persisted(number & LIFE_MASK);
+            }
+            Input::PeerLost(node) => {
+                if self.consensus.lost(node) {
+                    let ticks = u32::try_from(self.draw.between(1, 5)).unwrap_or(1);
+                    self.campaign = Some(ctx.now.mono + options.limits.tick * ticks / 2);
+                }
+            }
+            Input::Deadline => self.time(options, ctx),
+            // A leaderless group's message, and a rebuild, which the replica has dealt with.
+            Input::Message { .. } | Input::Rebuild | Input::Durable(_) => {}
+        }
+        Ok(())
+    }
+
+    fn letter(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        from: NodeId,
+        letter: Bytes,
+    ) -> Result<(), Damaged> {
+        let to = ctx.me;
+        match Letter::decode(letter, from, to) {
+            // While a copy arrives, the log it replaces must not move.
+            Ok(Letter::Raft(message)) if self.receiver.is_some() && is_append(&message) => Ok(()),
+            Ok(Letter::Raft(message)) => self.consensus.step(message),
+            Ok(Letter::Piece(piece)) => self.piece(options, ctx, from, piece),
+            Ok(Letter::Taken(taken)) => self.taken(ctx, from, taken),
+            Ok(Letter::Join(join)) => {
+                self.consensus.admit(from, join);
+                Ok(())
+            }
+            Err(_) => {
+                ctx.out.count(Event::Malformed);
+                Ok(())
+            }
+        }
+    }
+
+    fn request(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        ticket: Ticket,
+        request: Request,
+    ) {
+        if !self.consensus.leads() {
+            let leader = self.consensus.leader();
+            ctx.out.reply(ticket, Err(Error::NotLeader { leader }));
+            return;
+        }
+        if !request.op.is_write() {
+            self.reads.push(Waiting { ticket, request });
+            return;
+        }
+        let (weight, limit) = (request.op.weight(), options.limits.max_write_bytes);
+        if weight > limit {
+            let text = format!("the operation holds {weight} bytes; the limit is {limit}");
+            ctx.out.reply(ticket, Err(Error::invalid(text)));
+            return;
+        }
+        let intent = intent(&request);
+        let promised = self.proposals.bytes() + weight + Change::OVERHEAD;
+        if let Err(refused) = ctx.store.room_for(intent, 2, 2 * promised) {
+            ctx.out.reply(ticket, Err(Error::no_room(refused)));
+            return;
+        }
+        if let Some(command) = machine::command(request.keyspace, request.op) {
+            let deadline = request.deadline;
+            self.proposals.push(Write { ticket, deadline, weight, command });
+        }
+    }
+
+    /// Proposes what has arrived and does what Raft wants done.
+    ///
+    /// # Errors
+    /// [`Damaged`] if something is lost here.
+    pub(super) fn end_of_turn(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+    ) -> Result<(), Damaged> {
+        let time_ms = ctx.now.wall_ms.max(self.consensus.log().state.time_ms);
+        self.proposals.propose(&mut self.consensus, time_ms, &options.limits, ctx.out);
+        if self.consensus.can_confirm()
+            && let Some(round) = self.reads.begin_round()
+        {
+            self.consensus.confirm(round);
+            if options.reads_without_round() {
+                self.reads.confirmed(round, 0);
+            }
+        }
+        loop {
+            self.do_what_is_due(options, ctx)?;
+            let blocked = !self.applying.is_done() && !self.consensus.log().state.incomplete;
+            if !self.todo.is_empty() || blocked {
+                self.retry = Some(ctx.now.mono + std::time::Duration::from_millis(1));
+                break;
+            }
+            let Some(ready) = self.consensus.ready() else { break };
+            self.carry_out(ready, ctx);
+        }
+        self.begin_copy(options, ctx)?;
+        self.check_membership(ctx);
+        let leads = self.consensus.leads().then(|| self.consensus.term());
+        if leads != self.led || leads.is_none() {
+            self.led = leads;
+            let leader = self.consensus.leader();
+            for read in self.reads.take_all() {
+                ctx.out.reply(read.ticket, Err(Error::NotLeader { leader }));
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, ready: Ready, ctx: &mut Context<'_>) {
+        for (to, letter) in ready.messages {
+            if letter.len() > SMALL && !ctx.peers.has_room(to) {
+                // Raft sends it again when the follower has answered what is under way.
+                self.consensus.unsent(to);
+            } else {
+                ctx.out.send(to, Message::Raft(letter));
+            }
+        }
+        self.write(ready.changes);
+        self.todo.push_back(Todo::Promise(ready.promises));
+        self.todo.push_back(Todo::Persisted(self.life << LIFE_SHIFT | ready.number));
+        self.applying.push(ready.committed);
+        self.behind.extend(ready.behind);
+        for (round, index) in ready.reads {
+            self.reads.confirmed(round, index);
+        }
+    }
+
+    /// Writes changes of which any first part makes sense by itself.
+    pub(super) fn write(&mut self, all: Vec<Change>) {
+        let mut changes = Vec::new();
+        let mut bytes = 0;
+        for change in all {
+            bytes += change.weight();
+            changes.push(change);
+            if bytes >= COMMIT_BYTES {
+                self.todo.push_back(Todo::Write(std::mem::take(&mut changes)));
+                bytes = 0;
+            }
+        }
+        if !changes.is_empty() {
+            self.todo.push_back(Todo::Write(changes));
+        }
+    }
+
+    /// Goes on from another log.
+    pub(super) fn restart(&mut self, log: Log, options: &Options) -> Result<(), Damaged> {
+        self.consensus = Consensus::new(self.me, log, &options.limits, self.draw.fork())?;
+        self.applying = Applying::default();
+        self.life += 1;
+        Ok(())
+    }
+
+    /// Does as much as the present frame of the store has room for.
+    fn do_what_is_due(&mut self, options: &Options, ctx: &mut Context<'_>) -> Result<(), Damaged> {
+        while let Some(todo) = self.todo.pop_front() {
+            let after = self.written.filter(|_| !options.promises_before_durable());
+            match todo {
+                Todo::Write(changes) => match ctx.store.commit(&changes) {
+                    Ok(lsn) => self.written = Some(lsn),
+                    Err(_) => {
+                        self.todo.push_front(Todo::Write(changes));
+                        return Ok(());
+                    }
+                },
+                Todo::Promise(letters) => {
+                    for (to, letter) in letters {
+                        ctx.out.send_after(after, to, Message::Raft(letter));
+                    }
+                }
+                Todo::Persisted(number) => ctx.out.notify(after, number),
+            }
+        }
+        let mut applied = Vec::new();
+        let consensus = &mut self.consensus;
+        let sender = &mut self.sender;
+        if !consensus.log().state.incomplete {
+            self.applying.run(consensus, sender, ctx.store, options, &mut applied)?;
+        }
+        for read in self.proposals.settle(applied, ctx.out) {
+            self.answer(options, ctx, read)?;
+        }
+        if self.sender.as_ref().is_some_and(Sender::is_too_large) {
+            self.end_copy(false);
+        }
+        if self.applying.is_done() {
+            for read in self.reads.take_ready(self.consensus.log().state.applied) {
+                self.answer(options, ctx, read)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        read: Waiting,
+    ) -> Result<(), Damaged> {
+        let time_ms = self.consensus.log().state.time_ms;
+        let wall_ms = ctx.now.wall_ms;
+        let time_ms = if options.expires_by_own_clock() { wall_ms } else { time_ms };
+        let mut reader = Reader { store: ctx.store, slots: &options.slots, time_ms, wall_ms };
+        match reader.answer(&read.request) {
+            Ok(outcome) => ctx.out.reply(read.ticket, outcome),
+            Err(NotYet::TimeMustPass) => {
+                self.proposals.push_time(read);
+                self.retry = Some(ctx.now.mono);
+            }
+            Err(NotYet::Damaged(damaged)) => return Err(damaged),
+        }
+        Ok(())
+    }
+
+    /// This replica goes no further: whoever waits for it must ask another.
+    pub(super) fn abandon(&mut self, ctx: &mut Context<'_>) {
+        for read in self.reads.take_all() {
+            ctx.out.reply(read.ticket, Err(Error::NotLeader { leader: None }));
+        }
+        for (ticket, executed) in self.proposals.take_all() {
+            ctx.out.reply(ticket, Err(Error::CoordinatorLost { executed }));
+        }
+    }
+}
+
+/// Where the records of a replica lie.
+pub(super) fn home(options: &Options) -> Home {
+    Home { slot: *options.slots.start(), partition: options.partition }
+}
+
+/// Whether a message could change the log.
+fn is_append(message: &raft::eraftpb::Message) -> bool {
+    message.get_msg_type() == raft::eraftpb::MessageType::MsgAppend
+}
+
+/// What a write wants of the store, as far as can be told before it is applied.
+fn intent(request: &Request) -> Intent {
+    match &request.op {
+        Op::Delete { .. } => Intent::Delete,
+        _ => Intent::NewKey,
+    }
+}

@@ -1,0 +1,95 @@
+//! How far a replica is, and who is a member: what it must know again after a start.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use raft::eraftpb::ConfState;
+
+use crate::wire::WireError;
+use crate::wire::primitive::{get_flag, get_size, get_varint, put_flag, put_size, put_varint};
+
+const FORMAT: u8 = 1;
+
+/// How far the log is applied, and where it begins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct State {
+    /// All commands up to this index are applied.
+    pub(super) applied: u64,
+    /// And so are this many commands of the entry behind it.
+    pub(super) ordinal: u32,
+    /// The time of the last command, in milliseconds since 1970. It never goes back.
+    pub(super) time_ms: u64,
+    /// The entries up to this index have been dropped.
+    pub(super) dropped: u64,
+    /// The term of the last entry that has been dropped.
+    pub(super) dropped_term: u64,
+    /// Who votes.
+    pub(super) conf: ConfState,
+    /// What the partition held has been dropped, and a copy has not arrived as a whole.
+    pub(super) incomplete: bool,
+    /// Which of this node's replicas of the group this is.
+    pub(super) generation: u32,
+}
+
+impl State {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(FORMAT);
+        put_varint(&mut out, self.applied);
+        put_varint(&mut out, self.ordinal.into());
+        put_varint(&mut out, self.time_ms);
+        put_varint(&mut out, self.dropped);
+        put_varint(&mut out, self.dropped_term);
+        put_flag(&mut out, self.incomplete);
+        put_varint(&mut out, self.generation.into());
+        put_members(&mut out, &self.conf);
+        out.freeze()
+    }
+
+    /// # Errors
+    /// [`WireError`] if the input is no state.
+    pub(super) fn decode(input: &mut Bytes) -> Result<State, WireError> {
+        if input.try_get_u8()? != FORMAT {
+            return Err(WireError("unknown format of a replica's state"));
+        }
+        Ok(State {
+            applied: get_varint(input)?,
+            ordinal: u32::try_from(get_varint(input)?)
+                .map_err(|_| WireError("too many commands"))?,
+            time_ms: get_varint(input)?,
+            dropped: get_varint(input)?,
+            dropped_term: get_varint(input)?,
+            incomplete: get_flag(input)?,
+            generation: u32::try_from(get_varint(input)?)
+                .map_err(|_| WireError("no such generation"))?,
+            conf: get_members(input)?,
+        })
+    }
+}
+
+/// Appends who is a member: four lists of Raft's names, and whether a change of members completes
+/// itself.
+pub(super) fn put_members(out: &mut BytesMut, conf: &ConfState) {
+    let lists = [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next];
+    for members in lists {
+        put_size(out, members.len());
+        for member in members {
+            put_varint(out, *member);
+        }
+    }
+    put_flag(out, conf.auto_leave);
+}
+
+/// Takes who is a member.
+///
+/// # Errors
+/// [`WireError`] if the input does not say.
+pub(super) fn get_members(input: &mut Bytes) -> Result<ConfState, WireError> {
+    let mut conf = ConfState::default();
+    let ConfState { voters, learners, voters_outgoing, learners_next, .. } = &mut conf;
+    for members in [voters, learners, voters_outgoing, learners_next] {
+        for _ in 0..get_size(input)? {
+            members.push(get_varint(input)?);
+        }
+    }
+    conf.auto_leave = get_flag(input)?;
+    Ok(conf)
+}

@@ -1,0 +1,6 @@
+//! A group of replicas in a world of one seed, and what must hold of it.
+
+mod histories;
+mod linear;
+mod scripts;
+mod world;

@@ -1,0 +1,327 @@
+//! Random histories under crashes, cuts and losses: linearizable, and the same for one seed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kvorum_core::{
+    Action, Compare, Condition, Error, Executed, Expiry, NodeId, Op, Outcome, Output, Reply, Step,
+    Txn, Want,
+};
+
+use super::linear::{Did, Operation, is_linearizable};
+use super::world::{World, stored};
+use crate::Ticket;
+use crate::raft::Mutation;
+
+const NODES: u32 = 3;
+const KEYS: usize = 3;
+const CLIENTS: usize = 4;
+
+/// A client that asks one thing after the other.
+struct Client {
+    /// What it asked, where, when, and what it should note.
+    waiting: Option<(Ticket, usize, Operation, Op)>,
+    node: NodeId,
+}
+
+struct Run {
+    world: World,
+    clients: Vec<Client>,
+    values: u64,
+    history: BTreeMap<usize, Vec<Operation>>,
+    answered: usize,
+    violation: bool,
+    /// A rule is broken, so a violation is no surprise.
+    expected: bool,
+}
+
+fn node(id: usize) -> NodeId {
+    NodeId::new(u32::try_from(id).unwrap()).unwrap()
+}
+
+fn key(number: usize) -> bytes::Bytes {
+    format!("key{number}").into()
+}
+
+fn number(value: &[u8]) -> u64 {
+    std::str::from_utf8(value).unwrap().parse().unwrap()
+}
+
+impl Run {
+    fn new(seed: u64, mutation: Option<Mutation>) -> Run {
+        let mut world = World::without_rule(seed, NODES, mutation);
+        world.slowest_sync = [500, 5_000, 100_000][world.draw.between(0, 3)];
+        if world.draw.between(0, 2) == 0 {
+            // Whoever is behind needs a copy, and many pieces of it.
+            world.limits.kept_log_bytes = 0;
+            world.limits.least_dropped = 1;
+            world.limits.piece.items = 1;
+        }
+        world.loss = [0, 0, 2, 10][world.draw.between(0, 4)];
+        let clients = (0..CLIENTS).map(|_| Client { waiting: None, node: node(1) }).collect();
+        Run {
+            world,
+            clients,
+            values: 1_000_000,
+            history: BTreeMap::new(),
+            answered: 0,
+            violation: false,
+            expected: mutation.is_some(),
+        }
+    }
+
+    fn invent(&mut self, at: usize) -> (Did, Op) {
+        let key = key(at);
+        self.values += 1_000_000;
+        let new = self.values;
+        let text = || bytes::Bytes::from(new.to_string());
+        match self.world.draw.between(0, 10) {
+            0..=3 => (Did::Read(None), Op::Get { key, want: Want::Value }),
+            4..=5 => {
+                (Did::Wrote(new), Op::Put { key, value: text(), expiry: Expiry::Never, tag: 0 })
+            }
+            6 => (Did::Deleted, Op::Delete { key }),
+            7 => {
+                let step = Step { key, action: Action::Add(1), previous: false };
+                (Did::Added(None), Op::Txn(Txn::always(step)))
+            }
+            _ => {
+                let known = self.history.get(&at).and_then(|history| history.last());
+                let old = match known.map(|operation| &operation.did) {
+                    Some(Did::Wrote(value) | Did::Swapped(_, value, _)) => Some(*value),
+                    Some(Did::Read(value) | Did::Added(value)) => *value,
+                    _ => None,
+                };
+                let value = |old: u64| Condition::Value(old.to_string().into());
+                let condition = old.map_or(Condition::Absent, value);
+                let action = Action::Put { value: text(), expiry: None, tag: 0 };
+                let compare = vec![Compare { key: key.clone(), condition }];
+                let then = vec![Step { key, action, previous: false }];
+                let txn = Txn { compare, then, otherwise: Vec::new() };
+                (Did::Swapped(old, new, None), Op::Txn(txn))
+            }
+        }
+    }
+
+    fn ask(&mut self, client: usize) {
+        let at = self.world.draw.between(0, KEYS);
+        let (did, op) = self.invent(at);
+        let began = self.world.now.0;
+        self.send(client, at, Operation { began, ended: None, did }, op);
+    }
+
+    fn send(&mut self, client: usize, at: usize, operation: Operation, op: Op) {
+        let target = self.clients[client].node;
+        if !self.world.is_alive(target) {
+            self.clients[client].node = node(self.world.draw.between(1, 4));
+            return;
+        }
+        let ticket = self.world.ask(target, op.clone(), Duration::from_secs(2));
+        self.clients[client].waiting = Some((ticket, at, operation, op));
+    }
+
+    /// Clients whose node is gone wait no longer: what they asked may have happened.
+    fn give_up(&mut self, gone: NodeId) {
+        for client in 0..CLIENTS {
+            if self.clients[client].node == gone
+                && let Some((_, at, operation, _)) = self.clients[client].waiting.take()
+            {
+                self.note(at, operation);
+            }
+        }
+    }
+
+    fn note(&mut self, at: usize, operation: Operation) {
+        // A read without an answer tells nothing.
+        if operation.ended.is_some() || !matches!(operation.did, Did::Read(_)) {
+            self.history.entry(at).or_default().push(operation);
+        }
+    }
+
+    fn hear(&mut self) {
+        for (_, ticket, outcome) in std::mem::take(&mut self.world.answers) {
+            let waits = |c: &Client| c.waiting.as_ref().is_some_and(|(t, ..)| *t == ticket);
+            let Some(client) = self.clients.iter().position(waits) else { continue };
+            let (_, at, operation, op) = self.clients[client].waiting.take().unwrap();
+            self.heard(client, at, operation, op, outcome);
+        }
+    }
+
+    fn heard(
+        &mut self,
+        client: usize,
+        at: usize,
+        mut operation: Operation,
+        op: Op,
+        outcome: Outcome<Reply>,
+    ) {
+        match (outcome, &mut operation.did) {
+            (Err(Error::NotLeader { leader }), _) => {
+                let other = node(self.world.draw.between(1, 4));
+                self.clients[client].node = leader.unwrap_or(other);
+                if leader.is_some() {
+                    // Nothing was executed, so asking again is the same operation.
+                    self.send(client, at, operation, op);
+                }
+                return;
+            }
+            (Err(error), _) if error.executed() == Executed::No => return,
+            (Err(_), _) => return self.note(at, operation),
+            (Ok(Reply::Found(item)), Did::Read(read)) => *read = Some(number(&item.value)),
+            (Ok(Reply::Missing(_)), Did::Read(read)) => *read = None,
+            (Ok(Reply::Written { .. }), Did::Wrote(_) | Did::Deleted) => {}
+            (Ok(Reply::Txn(answer)), Did::Swapped(_, _, told)) => *told = Some(answer.held),
+            (Ok(Reply::Txn(answer)), Did::Added(sum)) => match answer.steps[0].output {
+                Output::Integer(new) => *sum = Some(new.try_into().unwrap()),
+                ref other => panic!("{other:?}"),
+            },
+            (Ok(reply), did) => panic!("{reply:?} to {did:?}"),
+        }
+        operation.ended = Some(self.world.now.0);
+        self.answered += 1;
+        self.note(at, operation);
+    }
+
+    fn disturb(&mut self) {
+        let (one, other) = (self.world.draw.between(1, 4), self.world.draw.between(1, 4));
+        match self.world.draw.between(0, 9) {
+            // With two of three disks lost, nobody could say what was committed.
+            8 if self.world.rebuilding.is_empty() && !self.world.is_alive(node(one)) => {
+                self.world.wipe(node(one));
+            }
+            0 | 1 if self.world.is_alive(node(one)) => {
+                self.world.crash(node(one));
+                self.give_up(node(one));
+            }
+            2 => {
+                for id in (1..=3).map(node) {
+                    if self.world.is_alive(id) {
+                        self.world.crash(id);
+                        self.give_up(id);
+                    }
+                }
+            }
+            3 | 4 if one != other => {
+                self.world.cut.insert((node(one), node(other)));
+            }
+            5 if one != other => {
+                self.world.cut.insert((node(one), node(other)));
+                self.world.cut.insert((node(other), node(one)));
+                self.world.lose(node(one));
+            }
+            _ => self.heal(),
+        }
+    }
+
+    fn heal(&mut self) {
+        self.world.cut.clear();
+        for id in (1..=3).map(node) {
+            if !self.world.is_alive(id) {
+                self.world.restart(id);
+            }
+        }
+    }
+
+    fn run(&mut self, rounds: usize) {
+        for round in 0..rounds {
+            if self.world.draw.between(0, 12) == 0 {
+                self.disturb();
+            }
+            for client in 0..CLIENTS {
+                if self.clients[client].waiting.is_none() && self.world.draw.between(0, 3) == 0 {
+                    self.ask(client);
+                }
+            }
+            let span = Duration::from_micros(self.world.draw.between(200, 60_000) as u64);
+            let until = self.world.now + span;
+            while self.world.step(until) {
+                self.hear();
+            }
+            // Long histories of one key take long to search, so each key has only so much.
+            if round % 60 == 59 {
+                self.judge();
+            }
+        }
+        self.heal();
+    }
+
+    /// Checks what has happened and begins anew from what is there now.
+    fn judge(&mut self) {
+        self.heal();
+        for client in 0..CLIENTS {
+            if let Some((_, at, operation, _)) = self.clients[client].waiting.take() {
+                self.note(at, operation);
+            }
+        }
+        for at in 0..KEYS {
+            let began = self.world.now.0;
+            let value = match self.world.insist(Op::Get { key: key(at), want: Want::Value }) {
+                Ok(Reply::Found(item)) => Some(number(&item.value)),
+                Ok(Reply::Missing(_)) => None,
+                other => panic!("after healing: {other:?}"),
+            };
+            let ended = Some(self.world.now.0);
+            let history = self.history.entry(at).or_default();
+            history.push(Operation { began, ended, did: Did::Read(value) });
+            self.violation |= !is_linearizable(history);
+            assert!(!self.violation || self.expected, "key {at}: {history:#?}");
+            // What has no answer may still happen, so the next stretch must allow for it.
+            history.retain(|operation| operation.ended.is_none());
+            let started = self.world.now.0;
+            let known = value.map_or(Did::Deleted, Did::Wrote);
+            history.push(Operation { began: 0, ended: Some(started), did: known });
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_the_history_of_each_key_is_linearizable() {
+    let seeds = std::env::var("RAFT_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    let mut answered = 0;
+    for seed in 0..seeds.unwrap_or(60) {
+        let mut run = Run::new(seed, None);
+        run.run(240);
+        run.judge();
+        run.world.loss = 0;
+        run.world.run(Duration::from_secs(15));
+        for at in 0..KEYS {
+            let held = stored(&mut run.world, &key(at));
+            assert!(held.iter().all(|value| *value == held[0]), "seed {seed}, key {at}: {held:?}");
+        }
+        answered += run.answered;
+    }
+    assert!(answered > 2000, "only {answered} operations were answered");
+}
+
+#[test]
+fn one_seed_takes_one_course() {
+    let course = |seed| {
+        let mut run = Run::new(seed, None);
+        run.run(100);
+        run.world.trace
+    };
+    assert_eq!(course(11), course(11));
+    assert_ne!(course(11), course(12));
+}
+
+/// How many seeds it takes until the history shows that a rule is broken.
+fn seeds_until_noticed(mutation: Mutation, seeds: u64) -> Option<u64> {
+    (0..seeds).find(|seed| {
+        let run = || {
+            let mut run = Run::new(*seed, Some(mutation));
+            run.run(240);
+            run.judge();
+            run.violation
+        };
+        // A replica that lost what it had promised may also stop for good.
+        std::panic::catch_unwind(run).unwrap_or(true)
+    })
+}
+
+#[test]
+fn every_broken_rule_is_noticed() {
+    // What time does to values is told by a script of its own.
+    for mutation in Mutation::ALL.into_iter().filter(|m| *m != Mutation::ExpireByOwnClock) {
+        assert!(seeds_until_noticed(mutation, 200).is_some(), "{mutation:?}");
+    }
+}

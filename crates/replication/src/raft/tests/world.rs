@@ -1,0 +1,354 @@
+//! Replicas, their stores, and everything that can happen between them, in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kvorum_core::{
+    Hlc, HybridClock, Identity, KeyspaceId, Lsn, Mono, NodeId, Now, Op, Outcome, PartitionId,
+    Reply, Request, Slot, Store, Writer,
+};
+
+use super::super::election::Draw;
+use super::super::{Limits, Mutation, Options, Replica};
+use crate::memory_store::MemoryStore;
+use crate::pace::Pace;
+use crate::{Context, Effect, Group, Input, Message, Outbox, Peers, Ticket};
+
+pub(super) const KEYSPACE: KeyspaceId = KeyspaceId(7);
+const WALL_MS: u64 = 1_700_000_000_000;
+
+/// One node with one replica.
+pub(super) struct Node {
+    replica: Replica,
+    pub(super) store: MemoryStore,
+    held: Vec<(Lsn, Effect)>,
+    clock: HybridClock,
+    pub(super) alive: bool,
+    /// The sync under way: when it ends and what it covers.
+    syncing: Option<(Mono, Lsn)>,
+    starts: u64,
+}
+
+/// The world.
+pub(super) struct World {
+    pub(super) now: Mono,
+    pub(super) draw: Draw,
+    seed: u64,
+    mutation: Option<Mutation>,
+    pub(super) limits: Limits,
+    members: Vec<NodeId>,
+    pub(super) nodes: BTreeMap<NodeId, Node>,
+    under_way: BTreeMap<(Mono, u64), (NodeId, NodeId, Message)>,
+    /// Nothing gets from the first to the second.
+    pub(super) cut: BTreeSet<(NodeId, NodeId)>,
+    /// Of a hundred messages, how many are lost.
+    pub(super) loss: usize,
+    /// The longest a sync takes, in microseconds.
+    pub(super) slowest_sync: usize,
+    sent: u64,
+    tickets: u64,
+    pace: Pace,
+    pub(super) answers: Vec<(NodeId, Ticket, Outcome<Reply>)>,
+    /// What happened, for comparing two runs.
+    pub(super) trace: Vec<String>,
+    /// How far a node's wall clock is ahead, in milliseconds.
+    pub(super) skew_ms: BTreeMap<NodeId, i64>,
+    /// Nodes that lost what they held and do not have it again.
+    pub(super) rebuilding: BTreeSet<NodeId>,
+}
+
+struct Connected<'a> {
+    cut: &'a BTreeSet<(NodeId, NodeId)>,
+    alive: &'a BTreeSet<NodeId>,
+    me: NodeId,
+}
+
+impl Peers for Connected<'_> {
+    fn is_up(&self, node: NodeId) -> bool {
+        self.alive.contains(&node) && !self.cut.contains(&(self.me, node))
+    }
+
+    fn has_room(&self, _: NodeId) -> bool {
+        true
+    }
+
+    fn queue(&self, _: NodeId) -> usize {
+        0
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64, replicas: u32) -> World {
+        World::without_rule(seed, replicas, None)
+    }
+
+    /// A world whose replicas break a rule.
+    pub(super) fn without_rule(seed: u64, replicas: u32, mutation: Option<Mutation>) -> World {
+        let members: Vec<NodeId> = (1..=replicas).filter_map(NodeId::new).collect();
+        let mut world = World {
+            now: Mono(0),
+            draw: Draw::new(seed),
+            seed,
+            mutation,
+            limits: Limits::SERVER,
+            members: members.clone(),
+            nodes: BTreeMap::new(),
+            under_way: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            loss: 0,
+            slowest_sync: 3000,
+            sent: 0,
+            tickets: 0,
+            pace: Pace::default(),
+            answers: Vec::new(),
+            trace: Vec::new(),
+            skew_ms: BTreeMap::new(),
+            rebuilding: BTreeSet::new(),
+        };
+        for node in members {
+            world.start(node, MemoryStore::default());
+        }
+        world
+    }
+
+    fn start(&mut self, node: NodeId, store: MemoryStore) {
+        let starts = self.nodes.get(&node).map_or(1, |node| node.starts + 1);
+        let replica = Replica::new(Options {
+            partition: PartitionId { placement: 0, number: 0 },
+            slots: Slot::new(0).unwrap()..=Slot::new(16383).unwrap(),
+            keyspaces: vec![KEYSPACE],
+            members: self.members.clone(),
+            seed: self.seed ^ u64::from(node.get()) << 32 ^ starts << 48,
+            limits: self.limits,
+            mutation: self.mutation,
+        });
+        let clock = HybridClock::new(Writer::new(node, 1), Hlc::default());
+        let held = Vec::new();
+        let node_state = Node { replica, store, held, clock, alive: true, syncing: None, starts };
+        self.nodes.insert(node, node_state);
+    }
+
+    /// Ends a node's process; what its store had not synced is lost.
+    pub(super) fn crash(&mut self, node: NodeId) {
+        self.trace.push(format!("{} crash {node}", self.now.0));
+        let state = self.nodes.get_mut(&node).unwrap();
+        state.alive = false;
+        state.held.clear();
+        state.syncing = None;
+        state.store.crash();
+        self.under_way.retain(|_, (from, _, _)| *from != node);
+        self.lose(node);
+    }
+
+    /// Tells the others that the connection to a node is lost.
+    pub(super) fn lose(&mut self, node: NodeId) {
+        for other in self.members.clone() {
+            if other != node {
+                self.turn(other, vec![Input::PeerLost(node)]);
+            }
+        }
+    }
+
+    /// Ends all processes and starts them again.
+    pub(super) fn crash_all(&mut self) {
+        for node in self.members.clone() {
+            self.crash(node);
+        }
+        for node in self.members.clone() {
+            self.restart(node);
+        }
+    }
+
+    pub(super) fn restart(&mut self, node: NodeId) {
+        self.trace.push(format!("{} restart {node}", self.now.0));
+        let store = std::mem::take(&mut self.nodes.get_mut(&node).unwrap().store);
+        self.start(node, store);
+    }
+
+    /// Replaces a node's disk by an empty one, of which the node knows that it must be filled.
+    pub(super) fn wipe(&mut self, node: NodeId) {
+        self.trace.push(format!("{} wipe {node}", self.now.0));
+        self.start(node, MemoryStore::default());
+        self.rebuilding.insert(node);
+        self.turn(node, vec![Input::Rebuild]);
+    }
+
+    /// Asks a node.
+    pub(super) fn ask(&mut self, node: NodeId, op: Op, patience: Duration) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let request = Request {
+            identity: Identity::ANONYMOUS,
+            keyspace: KEYSPACE,
+            op,
+            consistency: None,
+            min_version: None,
+            deadline: self.now + patience,
+        };
+        self.turn(node, vec![Input::Request { ticket, request }]);
+        ticket
+    }
+
+    pub(super) fn is_alive(&self, node: NodeId) -> bool {
+        self.nodes[&node].alive
+    }
+
+    fn turn(&mut self, id: NodeId, inputs: Vec<Input>) {
+        let alive = self.nodes.iter().filter(|(_, node)| node.alive).map(|(id, _)| *id).collect();
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.alive) else { return };
+        let mut out = Outbox::default();
+        let skew_ms = self.skew_ms.get(&id).copied().unwrap_or(0);
+        let wall_ms = (WALL_MS + self.now.0 / 1000).saturating_add_signed(skew_ms);
+        let now = Now { mono: self.now, wall_ms };
+        let peers = Connected { cut: &self.cut, alive: &alive, me: id };
+        let Node { replica, store, clock, .. } = node;
+        let mut inputs = inputs;
+        loop {
+            let (peers, pace, out) = (&peers, &mut self.pace, &mut out);
+            let mut context = Context { now, me: id, clock, store, peers, pace, out };
+            for input in inputs.drain(..) {
+                replica.handle(&mut context, input);
+            }
+            replica.end_of_turn(&mut context);
+            while let Some(effect) = out.pop() {
+                let after = match &effect {
+                    Effect::Reply { after, .. }
+                    | Effect::Send { after, .. }
+                    | Effect::Notify { after, .. }
+                    | Effect::Rebuilt { after } => *after,
+                    Effect::Count(_) => None,
+                };
+                match (after.filter(|after| *after > store.durable()), effect) {
+                    (Some(after), effect) => node.held.push((after, effect)),
+                    (None, Effect::Notify { number, .. }) => inputs.push(Input::Durable(number)),
+                    (None, Effect::Reply { ticket, outcome, .. }) => {
+                        self.trace
+                            .push(format!("{} {id} answers {ticket:?} {outcome:?}", now.mono.0));
+                        self.answers.push((id, ticket, outcome));
+                    }
+                    (None, Effect::Send { to, message, .. }) => {
+                        self.sent += 1;
+                        let lost = self.draw.between(0, 100) < self.loss;
+                        if lost || self.cut.contains(&(id, to)) {
+                            continue;
+                        }
+                        let delay = Duration::from_micros(self.draw.between(100, 2000) as u64);
+                        self.under_way.insert((self.now + delay, self.sent), (id, to, message));
+                    }
+                    (None, Effect::Rebuilt { .. }) => {
+                        self.rebuilding.remove(&id);
+                    }
+                    (None, Effect::Count(_)) => {}
+                }
+            }
+            if inputs.is_empty() {
+                break;
+            }
+        }
+        if node.syncing.is_none() && node.store.last() > node.store.durable() {
+            let delay = Duration::from_micros(self.draw.between(50, self.slowest_sync) as u64);
+            node.syncing = Some((self.now + delay, node.store.last()));
+        }
+    }
+
+    fn synced(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some((_, lsn)) = node.syncing.take() else { return };
+        node.store.sync_to(lsn);
+        let held = std::mem::take(&mut node.held);
+        let (ready, held): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|(after, _)| *after <= lsn);
+        node.held = held;
+        let mut inputs = Vec::new();
+        for (_, effect) in ready {
+            match effect {
+                Effect::Notify { number, .. } => inputs.push(Input::Durable(number)),
+                Effect::Send { to, message, .. } if !self.cut.contains(&(id, to)) => {
+                    self.sent += 1;
+                    let delay = Duration::from_micros(self.draw.between(100, 2000) as u64);
+                    self.under_way.insert((self.now + delay, self.sent), (id, to, message));
+                }
+                Effect::Reply { ticket, outcome, .. } => self.answers.push((id, ticket, outcome)),
+                Effect::Rebuilt { .. } => {
+                    self.rebuilding.remove(&id);
+                }
+                _ => {}
+            }
+        }
+        self.turn(id, inputs);
+    }
+
+    /// Goes on to the next event, but no further than `until`; false if that is reached.
+    pub(super) fn step(&mut self, until: Mono) -> bool {
+        let message = self.under_way.first_key_value().map(|((at, _), _)| *at);
+        let alive = || self.nodes.iter().filter(|(_, node)| node.alive);
+        let sync = alive().filter_map(|(id, node)| Some((node.syncing?.0, *id))).min();
+        let wake =
+            alive().filter_map(|(id, node)| Some((node.replica.next_deadline()?, *id))).min();
+        let times = [message, sync.map(|s| s.0), wake.map(|w| w.0)];
+        let Some(next) = times.into_iter().flatten().min().filter(|next| *next <= until) else {
+            self.now = until;
+            return false;
+        };
+        self.now = self.now.max(next);
+        if message == Some(next) {
+            let Some((_, (from, to, message))) = self.under_way.pop_first() else { return true };
+            if !self.cut.contains(&(from, to)) {
+                self.turn(to, vec![Input::Message { from, message }]);
+            }
+        } else if let Some((_, id)) = sync.filter(|sync| sync.0 == next) {
+            self.synced(id);
+        } else if let Some((_, id)) = wake {
+            self.turn(id, vec![Input::Deadline]);
+        }
+        true
+    }
+
+    /// How many keys a node holds.
+    pub(super) fn count(&self, node: NodeId) -> u64 {
+        let (first, last) = (Slot::new(0).unwrap(), Slot::new(16383).unwrap());
+        self.nodes[&node].store.live(KEYSPACE, first, last)
+    }
+
+    /// Goes on for a while.
+    pub(super) fn run(&mut self, span: Duration) {
+        let until = self.now + span;
+        while self.step(until) {}
+    }
+
+    /// Asks any node that will answer until one does, and returns the answer.
+    #[allow(clippy::needless_pass_by_value, reason = "scripts read better")]
+    pub(super) fn insist(&mut self, op: Op) -> Outcome<Reply> {
+        let mut last = None;
+        for attempt in 0..200 {
+            let node = self.members[attempt % self.members.len()];
+            if !self.is_alive(node) {
+                continue;
+            }
+            let ticket = self.ask(node, op.clone(), Duration::from_secs(5));
+            let until = self.now + Duration::from_secs(5);
+            loop {
+                if let Some(at) = self.answers.iter().position(|(_, t, _)| *t == ticket) {
+                    let (_, _, outcome) = self.answers.swap_remove(at);
+                    if !matches!(outcome, Err(kvorum_core::Error::NotLeader { .. })) {
+                        return outcome;
+                    }
+                    last = Some(outcome);
+                    break;
+                }
+                if !self.step(until) {
+                    break;
+                }
+            }
+            self.run(Duration::from_millis(20));
+        }
+        last.unwrap_or(Err(kvorum_core::Error::NotLeader { leader: None }))
+    }
+}
+
+/// What every replica holds for a key.
+pub(super) fn stored(world: &mut World, key: &[u8]) -> Vec<Option<Vec<u8>>> {
+    let slot = Slot::of(key);
+    let nodes = world.nodes.values_mut();
+    nodes.map(|n| n.store.value(KEYSPACE, slot, key).unwrap().map(|(_, v)| v.to_vec())).collect()
+}

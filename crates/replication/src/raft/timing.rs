@@ -1,0 +1,80 @@
+//! What a replica does because time has passed.
+
+use kvorum_core::{Error, Executed, Mono};
+
+use super::options::Options;
+use super::running::{Running, Todo};
+use crate::Context;
+
+/// How many ticks the replica that should lead waits between two attempts.
+const PREFERRED_TICKS: u64 = 4;
+/// How many ticks a leader that is not the preferred one leads at least.
+const HAND_OVER_TICKS: u64 = 100;
+
+impl Running {
+    /// Looks at the time.
+    pub(super) fn time(&mut self, options: &Options, ctx: &mut Context<'_>) {
+        let now = ctx.now.mono;
+        if self.retry.is_some_and(|retry| retry <= now) {
+            self.retry = None;
+        }
+        if self.campaign.is_some_and(|campaign| campaign <= now) {
+            self.campaign = None;
+            if self.consensus.leader().is_none() {
+                self.consensus.campaign();
+            }
+        }
+        if self.next_tick > now {
+            return;
+        }
+        self.ticks += 1;
+        self.schedule(options, now);
+        self.consensus.tick();
+        self.check_copy(ctx);
+        self.join(options, ctx);
+        self.drop_log(options);
+        self.prefer(options, ctx);
+        let need = self.consensus.majority();
+        for read in self.reads.take_overdue(now) {
+            let error = Error::Timeout { need, acked: 0, executed: Executed::No };
+            ctx.out.reply(read.ticket, Err(error));
+        }
+        for (ticket, executed) in self.proposals.take_overdue(now) {
+            ctx.out.reply(ticket, Err(Error::Timeout { need, acked: 0, executed }));
+        }
+    }
+
+    /// All groups of a node, and of all nodes, look at the time together, so that their heartbeats
+    /// share frames.
+    pub(super) fn schedule(&mut self, options: &Options, now: Mono) {
+        let tick = u64::try_from(options.limits.tick.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.next_tick = Mono((now.0 / tick + 1).saturating_mul(tick));
+    }
+
+    /// The first member leads if it can: leaders are spread as the layout spreads first members.
+    fn prefer(&mut self, options: &Options, ctx: &Context<'_>) {
+        let Some(&preferred) = options.members.first() else { return };
+        let others = options.members.iter().filter(|&&node| node != ctx.me);
+        let up = 1 + others.filter(|&&node| ctx.peers.is_up(node)).count();
+        if preferred == ctx.me {
+            let due = self.ticks.is_multiple_of(PREFERRED_TICKS);
+            if due && self.consensus.leader().is_none() && up >= self.consensus.majority() {
+                self.consensus.campaign();
+            }
+        } else if self.ticks.is_multiple_of(HAND_OVER_TICKS) && ctx.peers.is_up(preferred) {
+            self.consensus.hand_over(preferred);
+        }
+    }
+
+    /// Drops entries that nobody needs, as far as is known.
+    fn drop_log(&mut self, options: &Options) {
+        if self.applying.is_done() && !self.consensus.log().state.incomplete {
+            let mut changes = Vec::new();
+            self.consensus.drop_log(&options.limits, &mut changes);
+            if !changes.is_empty() {
+                // In one step: where the log begins, and that what was before it is gone.
+                self.todo.push_back(Todo::Write(changes));
+            }
+        }
+    }
+}
