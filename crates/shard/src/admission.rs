@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use kvorum_core::{
-    Consistency, Cursor, Error, Executed, Keyspace, Layout, Mono, Op, PartitionId, Request,
-    ScanLimit, Slot, Store, Want, limits,
+    Consistency, Cursor, Error, Executed, Keyspace, Layout, Mode, Mono, Op, PartitionId, Request,
+    ScanLimit, Slot, Store, Txn, Want, limits,
 };
 use kvorum_replication::leaderless::PAGE;
 
@@ -15,6 +15,8 @@ pub(crate) struct Route {
     pub(crate) partition: PartitionId,
     /// How many replicas it needs.
     pub(crate) need: usize,
+    /// Its leader must do it.
+    pub(crate) strong: bool,
 }
 
 /// Checks a request against the layout, the limits and the time.
@@ -36,12 +38,13 @@ pub(crate) fn route(request: &Request, layout: &Layout, now: Mono) -> Result<Rou
             named(layout, keyspace, *partition)?
         }
         Op::Count { partition } => named(layout, keyspace, *partition)?,
+        Op::Txn(txn) => of_txn(layout, keyspace, txn)?,
     };
     let need = need(request, keyspace).required(layout.replicas(partition).len());
     if request.deadline <= now {
         return Err(Error::Timeout { need, acked: 0, executed: Executed::No });
     }
-    Ok(Route { partition, need })
+    Ok(Route { partition, need, strong: keyspace.mode == Mode::Strong })
 }
 
 /// Bytes assumed for everything of a pending request that is neither key nor value: its place
@@ -67,6 +70,7 @@ pub(crate) fn weight(request: &Request, route: Route, layout: &Layout, store: &d
         Op::Get { want: Want::Header, .. }
         | Op::Put { .. }
         | Op::Delete { .. }
+        | Op::Txn(_)
         | Op::Count { .. } => 0,
     };
     REQUEST_OVERHEAD + request.op.weight() + answers
@@ -85,6 +89,8 @@ fn page(limit: ScanLimit, want: Want, live: usize) -> usize {
 /// The consistency level in force for a request.
 fn need(request: &Request, keyspace: &Keyspace) -> Consistency {
     match (request.consistency, &request.op) {
+        // A strong keyspace is always read and written by a majority.
+        _ if keyspace.mode == Mode::Strong => Consistency::Quorum,
         (_, Op::Count { .. }) => Consistency::One,
         (Some(level), _) => level,
         (None, op) if op.is_write() => keyspace.write,
@@ -97,6 +103,24 @@ fn of_key(layout: &Layout, keyspace: &Keyspace, key: &[u8]) -> Result<PartitionI
     layout
         .partition_of(keyspace.id, Slot::of(key))
         .ok_or(Error::Invalid(Cow::Borrowed("the keyspace has no placement")))
+}
+
+/// All keys of a transaction lie in one slot, so that no division of partitions can part them.
+fn of_txn(layout: &Layout, keyspace: &Keyspace, txn: &Txn) -> Result<PartitionId, Error> {
+    if txn.compare.len() + txn.then.len() + txn.otherwise.len() > limits::MAX_TXN_OPS {
+        let text = format!("a transaction has at most {} operations", limits::MAX_TXN_OPS);
+        return Err(Error::invalid(text));
+    }
+    let mut keys = txn.keys();
+    let first = keys.next().ok_or(Error::Invalid(Cow::Borrowed("the transaction is empty")))?;
+    let slot = Slot::of(first);
+    for key in keys {
+        limits::check_key(key)?;
+        if Slot::of(key) != slot {
+            return Err(Error::CrossSlot);
+        }
+    }
+    of_key(layout, keyspace, first)
 }
 
 fn named(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvorum_core::{Layout, Lsn, Mono, NodeId, Outcome, PartitionId, Reply, Request};
-use kvorum_replication::{Event, Ticket, leaderless};
+use kvorum_replication::{Event, Ticket, leaderless, raft};
 
 use crate::Mutation;
 
@@ -29,12 +29,17 @@ pub struct Options {
     pub max_wait: Duration,
     /// How long that must last.
     pub overload_interval: Duration,
-    /// Decides which requests these are; nothing else depends on it.
+    /// Decides which requests these are, and how long replicas wait for a leader. Another one on
+    /// each node, and at each start.
     pub seed: u64,
     /// A deliberate fault of the groups, to prove that tests notice it; nothing in a server.
     pub mutation: Option<leaderless::Mutation>,
     /// A deliberate fault of the shard itself; nothing in a server.
     pub shard_mutation: Option<Mutation>,
+    /// How long replicas of strong keyspaces wait and what they keep.
+    pub raft: raft::Limits,
+    /// A deliberate fault of those; nothing in a server.
+    pub raft_mutation: Option<raft::Mutation>,
 }
 
 impl Options {
@@ -53,6 +58,8 @@ impl Options {
             seed: 0,
             mutation: None,
             shard_mutation: None,
+            raft: raft::Limits::SERVER,
+            raft_mutation: None,
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use kvorum_core::{Layout, Mono, PartitionId};
-use kvorum_replication::{Group, leaderless};
+use kvorum_core::{Keyspace, Layout, Mode, Mono, PartitionId};
+use kvorum_replication::{Group, leaderless, raft};
 
 use crate::Options;
 
@@ -23,6 +23,8 @@ pub(crate) struct Groups {
     wakeups: BTreeSet<(Mono, usize)>,
     /// How many rebuilds have been ordered.
     rebuilds: u64,
+    /// Groups that have handled something in this turn, and not been told its end.
+    gathering: Vec<usize>,
 }
 
 /// A group and what the shard keeps beside it.
@@ -34,13 +36,16 @@ pub(crate) struct Entry {
     /// The number of the rebuild under way, while its data is incomplete.
     pub(crate) rebuild: Option<u64>,
     wakeup: Option<Mono>,
+    /// It has handled something in this turn and must be told that the turn ends.
+    gathers: bool,
 }
 
 impl Groups {
     /// No groups yet.
     pub(crate) fn new(factory: Factory) -> Groups {
         let (indices, entries) = (Vec::new(), Vec::new());
-        Groups { factory, indices, entries, wakeups: BTreeSet::new(), rebuilds: 0 }
+        let (wakeups, gathering) = (BTreeSet::new(), Vec::new());
+        Groups { factory, indices, entries, wakeups, rebuilds: 0, gathering }
     }
 
     /// The index of the group of a partition, if this node holds the partition.
@@ -52,6 +57,24 @@ impl Groups {
     /// The group with an index.
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
         self.entries.get_mut(index)?.as_mut()
+    }
+
+    /// Notes that a group has something to handle in this turn.
+    pub(crate) fn gather(&mut self, index: usize) {
+        let Some(entry) = self.entries.get_mut(index).and_then(Option::as_mut) else { return };
+        if !entry.gathers && entry.group.gathers() {
+            entry.gathers = true;
+            self.gathering.push(index);
+        }
+    }
+
+    /// Takes a group that must be told that the turn ends.
+    pub(crate) fn next_gathering(&mut self) -> Option<usize> {
+        let index = self.gathering.pop()?;
+        if let Some(entry) = self.get_mut(index) {
+            entry.gathers = false;
+        }
+        Some(index)
     }
 
     /// Notes that a group's data is incomplete, from now on.
@@ -155,13 +178,52 @@ impl Groups {
         partition: PartitionId,
     ) -> Option<usize> {
         let group = (self.factory)(options, layout, partition)?;
-        self.entries.push(Some(Entry { partition, group, rebuild: None, wakeup: None }));
+        self.entries.push(Some(Entry {
+            partition,
+            group,
+            rebuild: None,
+            wakeup: None,
+            gathers: false,
+        }));
         Some(self.entries.len() - 1)
     }
 }
 
+/// The replica of a partition, as the mode of its keyspaces wants it.
+pub(crate) fn by_mode(
+    options: &Options,
+    layout: &Layout,
+    partition: PartitionId,
+) -> Option<Box<dyn Group + Send>> {
+    let mut keyspaces = layout.keyspaces().iter();
+    let strong = |ks: &Keyspace| ks.placement == partition.placement && ks.mode == Mode::Strong;
+    match keyspaces.any(strong) {
+        true => strongly(options, layout, partition),
+        false => leaderless(options, layout, partition),
+    }
+}
+
+/// The Raft replica of a partition.
+fn strongly(
+    options: &Options,
+    layout: &Layout,
+    partition: PartitionId,
+) -> Option<Box<dyn Group + Send>> {
+    let keyspaces = layout.keyspaces().iter().filter(|ks| ks.placement == partition.placement);
+    let place = u64::from(partition.placement) << 16 | u64::from(partition.number);
+    Some(Box::new(raft::Replica::new(raft::Options {
+        partition,
+        slots: layout.slots(partition)?,
+        keyspaces: keyspaces.map(|keyspace| keyspace.id).collect(),
+        members: layout.replicas(partition).to_vec(),
+        seed: options.seed ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        limits: options.raft,
+        mutation: options.raft_mutation,
+    })))
+}
+
 /// The leaderless replica of a partition.
-pub(crate) fn leaderless(
+fn leaderless(
     options: &Options,
     layout: &Layout,
     partition: PartitionId,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use kvorum_core::{Lsn, NodeId, Outcome, PartitionId, Reply};
-use kvorum_replication::{Message, Ticket};
+use kvorum_replication::{Input, Ticket};
 
 use crate::links::Life;
 use crate::wire::Envelope;
@@ -21,12 +21,12 @@ pub(crate) enum Effect {
         /// The answer.
         outcome: Outcome<Reply>,
     },
-    /// Hand a message to a group of this node.
+    /// Hand an input to a group of this node.
     Local {
         /// The index of the group.
         group: usize,
-        /// The message.
-        message: Message,
+        /// The input.
+        input: Input,
     },
     /// Send an envelope to a peer, unless its connection has been lost meanwhile.
     Peer {

@@ -14,9 +14,11 @@
 
 mod admission;
 mod api;
+mod effects;
 mod frame;
 mod groups;
 mod held;
+mod leaders;
 mod links;
 mod mutation;
 mod peers;

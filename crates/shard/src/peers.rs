@@ -123,10 +123,16 @@ impl Shard {
     /// will be answered.
     pub(crate) fn disconnect(&mut self, node: NodeId, turn: &mut Turn<'_>) {
         let mut failed = Vec::new();
+        // Nothing was executed, so the next leader may do it.
+        let mut seeking = Vec::new();
         let lost = |stage: &Stage| matches!(stage, Stage::Forwarded { to, .. } if *to == node);
         for ticket in self.requests.tickets(lost) {
             let Some(pending) = self.requests.take(ticket) else { continue };
             let Stage::Forwarded { place, .. } = pending.stage else { continue };
+            if pending.seeks.is_some() && !(pending.is_write && self.links.has_left(node, place)) {
+                seeking.push(pending);
+                continue;
+            }
             let error = if self.links.has_left(node, place) {
                 Error::CoordinatorLost { executed: pending.executed_if_lost() }
             } else {
@@ -136,6 +142,9 @@ impl Shard {
         }
         let was_up = self.links.down(node);
         self.pace.forget(node);
+        for pending in seeking {
+            self.not_led(pending, Error::NotLeader { leader: None }, turn);
+        }
         for (origin, error) in failed {
             self.answer(origin, Err(error), turn);
         }

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use kvorum_core::{Executed, Mono, NodeId};
+use kvorum_core::{Executed, Mono, NodeId, PartitionId, Request};
 use kvorum_replication::Ticket;
 
 use crate::links::{Life, Place};
 
 /// A request that has no answer yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pending {
     /// Who wants the answer.
     pub(crate) origin: Origin,
@@ -23,6 +23,12 @@ pub(crate) struct Pending {
     pub(crate) is_write: bool,
     /// How many replicas it needs.
     pub(crate) need: usize,
+    /// The partition whose leader it must find, if the keyspace is a strong one.
+    pub(crate) seeks: Option<PartitionId>,
+    /// The request itself, if it may have to be sent again.
+    pub(crate) request: Option<Box<Request>>,
+    /// How often it was sent on.
+    pub(crate) hops: u8,
 }
 
 impl Pending {
@@ -62,6 +68,21 @@ pub(crate) enum Stage {
         /// When this node stops waiting.
         deadline: Mono,
     },
+    /// Nobody, until somebody may lead.
+    Resting {
+        /// When it goes on.
+        until: Mono,
+    },
+}
+
+impl Stage {
+    /// When this node must look at the request again by itself.
+    const fn due(&self) -> Option<Mono> {
+        match self {
+            Stage::Group(_) => None,
+            Stage::Forwarded { deadline: due, .. } | Stage::Resting { until: due } => Some(*due),
+        }
+    }
 }
 
 /// All requests that have no answer yet.
@@ -69,7 +90,7 @@ pub(crate) enum Stage {
 pub(crate) struct Requests {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Deadlines of what was forwarded; groups watch the deadlines of the rest.
+    /// When what was forwarded or rests is due; groups watch the deadlines of the rest.
     deadlines: BTreeSet<(Mono, Ticket)>,
     count: usize,
     bytes: usize,
@@ -94,8 +115,8 @@ impl Requests {
         let ticket = self.next_ticket();
         self.count += 1;
         self.bytes += pending.weight;
-        if let Stage::Forwarded { deadline, .. } = pending.stage {
-            self.deadlines.insert((deadline, ticket));
+        if let Some(due) = pending.stage.due() {
+            self.deadlines.insert((due, ticket));
         }
         if self.free.pop().is_none() {
             self.slots.push(Slot::default());
@@ -124,8 +145,8 @@ impl Requests {
         self.free.push(u32::try_from(index).unwrap_or(u32::MAX));
         self.count -= 1;
         self.bytes -= pending.weight;
-        if let Stage::Forwarded { deadline, .. } = pending.stage {
-            self.deadlines.remove(&(deadline, ticket));
+        if let Some(due) = pending.stage.due() {
+            self.deadlines.remove(&(due, ticket));
         }
         Some(pending)
     }
@@ -138,12 +159,12 @@ impl Requests {
         slots.map(|(index, slot)| ticket(index, slot.generation)).collect()
     }
 
-    /// The forwarded request that has been due longest, if any is due.
+    /// The forwarded or resting request that has been due longest, if any is due.
     pub(crate) fn overdue(&self, now: Mono) -> Option<Ticket> {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, ticket)| *ticket)
     }
 
-    /// When the next forwarded request is due.
+    /// When the next forwarded or resting request is due.
     pub(crate) fn next_deadline(&self) -> Option<Mono> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -180,7 +201,8 @@ mod tests {
     fn client(n: u64) -> Pending {
         let stage = Stage::Group(0);
         let origin = Origin::Client(Ticket(n));
-        Pending { origin, stage, weight: 10, is_write: true, need: 1 }
+        let (is_write, need, seeks, request, hops) = (true, 1, None, None, 0);
+        Pending { origin, stage, weight: 10, is_write, need, seeks, request, hops }
     }
 
     #[test]

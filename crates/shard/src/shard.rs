@@ -8,11 +8,12 @@ use kvorum_core::{
     Request, Store, limits,
 };
 use kvorum_replication::pace::Pace;
-use kvorum_replication::{Context, Effect as Wanted, Event, Input, Message, Outbox, Peers, Ticket};
+use kvorum_replication::{Event, Input, Outbox, Peers, Ticket};
 
 use crate::admission::{self, Route};
 use crate::groups::{self, Factory, Groups};
 use crate::held::{Effect, Held};
+use crate::leaders::Leaders;
 use crate::links::Links;
 use crate::pending::{Origin, Pending, Requests, Stage};
 use crate::shedding::Shedding;
@@ -24,7 +25,7 @@ use crate::{In, Options, Out, Stats};
 pub struct Shard {
     pub(crate) options: Options,
     layout: Arc<Layout>,
-    clock: HybridClock,
+    pub(crate) clock: HybridClock,
     /// Nothing is to be stamped with the clock.
     clock_suspect: bool,
     pub(crate) groups: Groups,
@@ -33,12 +34,13 @@ pub struct Shard {
     pub(crate) held: Held,
     pub(crate) pace: Pace,
     shedding: Shedding,
-    /// Messages of groups to themselves, handled before the step ends.
-    local: VecDeque<(usize, Message)>,
-    outbox: Outbox,
+    /// What groups are to be told by this node itself, before the step ends.
+    pub(crate) local: VecDeque<(usize, Input)>,
+    pub(crate) leaders: Leaders,
+    pub(crate) outbox: Outbox,
     /// Lists that are empty between steps and only keep their memory.
     pub(crate) decoded: Vec<Envelope>,
-    released: Vec<Effect>,
+    pub(crate) released: Vec<Effect>,
 }
 
 /// What one step works with.
@@ -52,7 +54,7 @@ impl Shard {
     /// A shard that holds the partitions `layout` gives to this node. No peer is up yet.
     #[must_use]
     pub fn new(options: Options, layout: Arc<Layout>, clock: HybridClock) -> Shard {
-        Shard::with_groups(options, layout, clock, groups::leaderless)
+        Shard::with_groups(options, layout, clock, groups::by_mode)
     }
 
     /// A shard with groups of another making.
@@ -78,6 +80,7 @@ impl Shard {
             pace: Pace::default(),
             shedding: Shedding::new(max_wait, overload_interval, seed),
             local: VecDeque::new(),
+            leaders: Leaders::default(),
             outbox: Outbox::default(),
             decoded: Vec::new(),
             released: Vec::new(),
@@ -104,14 +107,22 @@ impl Shard {
             In::ClockSuspect(suspect) => self.clock_suspect = suspect,
             In::Rebuild(partitions) => self.rebuild(&partitions, turn),
         }
-        while let Some((group, message)) = self.local.pop_front() {
-            let from = self.options.me;
-            self.handle(group, Input::Message { from, message }, 0, turn);
+        self.tell_locally(turn);
+    }
+
+    fn tell_locally(&mut self, turn: &mut Turn<'_>) {
+        while let Some((group, input)) = self.local.pop_front() {
+            self.handle(group, input, 0, turn);
         }
     }
 
-    /// Ends the turn: closes the frames to all peers.
-    pub fn end_of_turn(&mut self, _now: Now, out: &mut Vec<Out>) {
+    /// Ends the turn: lets out what has gathered in groups, and closes the frames to all peers.
+    pub fn end_of_turn(&mut self, now: Now, store: &mut dyn Store, out: &mut Vec<Out>) {
+        let turn = &mut Turn { now, store, out };
+        while let Some(group) = self.groups.next_gathering() {
+            self.drive(group, 0, turn, |group, context| group.end_of_turn(context));
+            self.tell_locally(turn);
+        }
         self.links.flush(out);
         self.held.end_of_turn();
     }
@@ -191,12 +202,29 @@ impl Shard {
             return Err(Error::Overloaded { what: queue::PENDING, executed: Executed::No });
         }
         let (is_write, need) = (request.op.is_write(), route.need);
+        let seeks = route.strong.then_some(route.partition);
+        let stage = Stage::Resting { until: turn.now.mono };
+        let request_kept = None;
+        let pending = Pending {
+            origin,
+            stage,
+            weight,
+            is_write,
+            need,
+            seeks,
+            request: request_kept,
+            hops: 0,
+        };
+        if route.strong {
+            self.seek(pending, request, turn);
+            return Ok(());
+        }
         let here = self.groups.index(route.partition);
         let Some(group) = here.filter(|_| !(is_write && self.must_not_stamp())) else {
-            return self.forward(origin, route, weight, request, turn);
+            return self.forward(pending, route, request, turn);
         };
         let stage = Stage::Group(group);
-        let ticket = self.requests.insert(Pending { origin, stage, weight, is_write, need });
+        let ticket = self.requests.insert(Pending { stage, ..pending });
         self.handle(group, Input::Request { ticket, request }, 0, turn);
         Ok(())
     }
@@ -209,17 +237,16 @@ impl Shard {
     /// forwards only what it must not stamp.
     fn forward(
         &mut self,
-        origin: Origin,
+        pending: Pending,
         route: Route,
-        weight: usize,
         request: Request,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
-        let Route { partition, need } = route;
+        let Route { partition, need, .. } = route;
         let here = self.groups.index(partition).is_some();
         let refusal =
             |other| if here { Error::ClockSkew { executed: Executed::No } } else { other };
-        if matches!(origin, Origin::Peer { .. }) {
+        if matches!(pending.origin, Origin::Peer { .. }) {
             let text = "the nodes do not agree on who holds this key";
             return Err(refusal(Error::NotServing(text.into())));
         }
@@ -231,20 +258,21 @@ impl Shard {
             return Err(if up().count() == 0 { nobody } else { full });
         };
         let deadline = request.deadline;
-        let is_write = request.op.is_write();
         let patience = deadline.since(turn.now.mono);
         let id = self.requests.next_ticket();
         let envelope = Envelope::Forward { id, patience, request };
         let place = self.links.push(to, &envelope, turn.out).ok_or(nobody)?;
         let stage = Stage::Forwarded { to, place, deadline };
-        self.requests.insert(Pending { origin, stage, weight, is_write, need });
+        self.requests.insert(Pending { stage, ..pending });
         Ok(())
     }
 
     /// Answers a request, unless that has been done.
     pub(crate) fn settle(&mut self, ticket: Ticket, outcome: Outcome<Reply>, turn: &mut Turn<'_>) {
-        if let Some(pending) = self.requests.take(ticket) {
-            self.answer(pending.origin, outcome, turn);
+        let Some(pending) = self.requests.take(ticket) else { return };
+        match outcome {
+            Err(error) if Shard::must_seek(&pending, &error) => self.not_led(pending, error, turn),
+            outcome => self.answer(pending.origin, outcome, turn),
         }
     }
 
@@ -258,91 +286,13 @@ impl Shard {
         }
     }
 
-    /// Hands an input to a group and carries out what follows. `cause` is how many bytes a peer
-    /// makes this node hold if that has to wait for the log.
-    pub(crate) fn handle(
-        &mut self,
-        group: usize,
-        input: Input,
-        mut cause: usize,
-        turn: &mut Turn<'_>,
-    ) {
-        let Some(entry) = self.groups.get_mut(group) else { return };
-        let (partition, number) = (entry.partition, entry.rebuild);
-        let mut context = Context {
-            now: turn.now,
-            me: self.options.me,
-            clock: &mut self.clock,
-            store: turn.store,
-            peers: &self.links,
-            pace: &mut self.pace,
-            out: &mut self.outbox,
-        };
-        entry.group.handle(&mut context, input);
-        self.groups.schedule(group);
-        while let Some(wanted) = self.outbox.pop() {
-            let (after, effect) = match wanted {
-                Wanted::Reply { ticket, outcome, after } => {
-                    (after, Effect::Reply { ticket, outcome })
-                }
-                Wanted::Send { to, message, after } if to == self.options.me => {
-                    (after, Effect::Local { group, message })
-                }
-                Wanted::Send { to, message, after } => {
-                    let Some(life) = self.links.life(to) else { continue };
-                    let envelope = Envelope::Group { partition, message };
-                    (after, Effect::Peer { to, life, envelope })
-                }
-                Wanted::Rebuilt { after } => (after, Effect::Rebuilt { partition, number }),
-                Wanted::Count(event) => {
-                    turn.out.push(Out::Count(event));
-                    continue;
-                }
-            };
-            let Some(after) = self.held.must_wait(after) else {
-                self.carry_out(effect, turn);
-                continue;
-            };
-            let bytes = match &effect {
-                Effect::Peer { envelope, .. } => std::mem::take(&mut cause) + envelope.weight(),
-                _ => 0,
-            };
-            self.held.hold(after, bytes, effect);
-        }
-    }
-
-    /// Does what waits for nothing any more.
-    fn carry_out(&mut self, effect: Effect, turn: &mut Turn<'_>) {
-        match effect {
-            Effect::Reply { ticket, outcome } => self.settle(ticket, outcome, turn),
-            Effect::Local { group, message } => self.local.push_back((group, message)),
-            Effect::Peer { to, life, envelope } => {
-                if self.links.life(to) == Some(life) {
-                    self.links.push(to, &envelope, turn.out);
-                }
-            }
-            Effect::Rebuilt { partition, number } => {
-                let group = self.groups.index(partition);
-                if group.is_some_and(|group| self.groups.end_rebuild(group, number)) {
-                    turn.out.push(Out::Rebuilt(partition));
-                }
-            }
-        }
-    }
-
-    fn release(&mut self, durable: Lsn, turn: &mut Turn<'_>) {
-        self.links.set_durable(durable);
-        let mut released = std::mem::take(&mut self.released);
-        self.held.release(durable, &mut released);
-        for effect in released.drain(..) {
-            self.carry_out(effect, turn);
-        }
-        self.released = released;
-    }
-
     fn wake(&mut self, turn: &mut Turn<'_>) {
         while let Some(ticket) = self.requests.overdue(turn.now.mono) {
             let Some(pending) = self.requests.take(ticket) else { break };
+            if matches!(pending.stage, Stage::Resting { .. }) {
+                self.rested(pending, turn);
+                continue;
+            }
             let (need, executed) = (pending.need, pending.executed_if_lost());
             let error = Error::Timeout { need, acked: 0, executed };
             self.answer(pending.origin, Err(error), turn);

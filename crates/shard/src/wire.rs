@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kvorum_core::{Outcome, PartitionId, Reply, Request};
+use kvorum_core::{Done, Outcome, PartitionId, Reply, Request};
 use kvorum_replication::wire::primitive::{get_bytes, get_duration, put_bytes, put_duration};
 use kvorum_replication::wire::{self, WireError};
 use kvorum_replication::{Found, Message, Ticket};
@@ -138,6 +138,10 @@ fn reply_weight(reply: &Reply) -> usize {
         Reply::Found(item) => item.key.len() + item.value.len(),
         Reply::Page(items, _) => {
             items.iter().map(|item| ENVELOPE_OVERHEAD + item.key.len() + item.value.len()).sum()
+        }
+        Reply::Txn(answer) => {
+            let previous = |done: &Done| done.previous.as_ref().map_or(0, |p| p.value.len());
+            answer.steps.iter().map(|done| ENVELOPE_OVERHEAD + previous(done)).sum()
         }
         Reply::Missing(_) | Reply::Written { .. } | Reply::Count(_) => 0,
     }

@@ -106,7 +106,8 @@ impl World {
 
     pub(super) fn end_turn(&mut self, node: NodeId) {
         let (now, mut out) = (self.clocks(), Vec::new());
-        self.node(node).shard.end_of_turn(now, &mut out);
+        let Node { shard, store } = self.node(node);
+        shard.end_of_turn(now, store, &mut out);
         self.carry_out(node, out);
     }
 

@@ -1,12 +1,13 @@
 //! The encoding of a forwarded request's answer.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kvorum_core::{Error, Executed, Item, Outcome, Reply};
+use kvorum_core::{Error, Executed, NodeId, Outcome, Reply};
 use kvorum_replication::wire::WireError;
 use kvorum_replication::wire::primitive::{
-    get_bytes, get_cursor, get_flag, get_header, get_optional, get_size, get_version, put_bytes,
-    put_cursor, put_flag, put_header, put_optional, put_size, put_version,
+    get_cursor, get_flag, get_optional, get_size, get_version, put_cursor, put_flag, put_optional,
+    put_size, put_version,
 };
+use kvorum_replication::wire::txn::{get_answer, get_item, put_answer, put_item};
 
 use super::{get_text, put_text};
 
@@ -26,7 +27,7 @@ pub(crate) mod queue {
 
 /// Texts of errors are static on every node, so only known ones can be told apart again: this
 /// crate's and those of the groups.
-const KNOWN_QUEUES: [&str; 7] = [
+const KNOWN_QUEUES: [&str; 8] = [
     queue::PENDING,
     queue::PEER,
     queue::TURN,
@@ -34,6 +35,7 @@ const KNOWN_QUEUES: [&str; 7] = [
     queue::OTHER,
     "the queue to a replica",
     "a replica",
+    "the log of the partition",
 ];
 const SOME_OPERATION: &str = "this operation";
 
@@ -84,6 +86,10 @@ fn encode_reply(reply: &Reply, out: &mut BytesMut) {
             out.put_u8(5);
             out.put_u64_le(*count);
         }
+        Reply::Txn(answer) => {
+            out.put_u8(6);
+            put_answer(out, answer);
+        }
     }
 }
 
@@ -104,18 +110,9 @@ fn decode_reply(input: &mut Bytes) -> Result<Reply, WireError> {
             Ok(Reply::Page(items, get_optional(input, get_cursor)?))
         }
         5 => Ok(Reply::Count(input.try_get_u64_le()?)),
+        6 => Ok(Reply::Txn(get_answer(input)?)),
         _ => Err(WireError("unknown reply")),
     }
-}
-
-fn put_item(out: &mut BytesMut, item: &Item) {
-    put_bytes(out, &item.key);
-    put_header(out, &item.header);
-    put_bytes(out, &item.value);
-}
-
-fn get_item(input: &mut Bytes) -> Result<Item, WireError> {
-    Ok(Item { key: get_bytes(input)?, header: get_header(input)?, value: get_bytes(input)? })
 }
 
 fn encode_error(error: &Error, out: &mut BytesMut) {
@@ -154,6 +151,11 @@ fn encode_error(error: &Error, out: &mut BytesMut) {
             put_text(out, text);
         }
         Error::CoordinatorLost { executed } => put_kind(out, 12, *executed),
+        Error::NotLeader { leader } => {
+            out.put_u8(13);
+            out.put_u32_le(leader.map_or(0, NodeId::get));
+        }
+        Error::CrossSlot => out.put_u8(14),
     }
 }
 
@@ -178,6 +180,8 @@ fn decode_error(input: &mut Bytes) -> Result<Error, WireError> {
         10 => Error::Corrupt { executed: get_executed(input)? },
         11 => Error::NotServing(get_text(input)?.into()),
         12 => Error::CoordinatorLost { executed: get_executed(input)? },
+        13 => Error::NotLeader { leader: NodeId::new(input.try_get_u32_le()?) },
+        14 => Error::CrossSlot,
         _ => return Err(WireError("unknown error")),
     })
 }

@@ -1,12 +1,13 @@
 //! The encoding of a forwarded request.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kvorum_core::{Consistency, Expiry, Identity, KeyspaceId, Mono, Op, Request, ScanLimit};
+use kvorum_core::{Consistency, Identity, KeyspaceId, Mono, Op, Request, ScanLimit};
 use kvorum_replication::wire::WireError;
 use kvorum_replication::wire::primitive::{
-    get_bytes, get_cursor, get_duration, get_optional, get_size, get_version, get_want, put_bytes,
-    put_cursor, put_duration, put_optional, put_size, put_version, put_want,
+    get_bytes, get_cursor, get_optional, get_size, get_version, get_want, put_bytes, put_cursor,
+    put_optional, put_size, put_version, put_want,
 };
+use kvorum_replication::wire::txn::{get_expiry, get_txn, put_expiry, put_txn};
 
 use super::{get_partition, get_text, put_partition, put_text};
 
@@ -73,6 +74,10 @@ fn encode_op(op: &Op, out: &mut BytesMut) {
             out.put_u8(5);
             put_partition(out, *partition);
         }
+        Op::Txn(txn) => {
+            out.put_u8(6);
+            put_txn(out, txn);
+        }
     }
 }
 
@@ -94,29 +99,7 @@ fn decode_op(input: &mut Bytes) -> Result<Op, WireError> {
             want: get_want(input)?,
         }),
         5 => Ok(Op::Count { partition: get_partition(input)? }),
+        6 => Ok(Op::Txn(get_txn(input)?)),
         _ => Err(WireError("unknown operation")),
-    }
-}
-
-fn put_expiry(out: &mut BytesMut, expiry: Expiry) {
-    match expiry {
-        Expiry::Never => out.put_u8(0),
-        Expiry::After(span) => {
-            out.put_u8(1);
-            put_duration(out, span);
-        }
-        Expiry::At(wall_ms) => {
-            out.put_u8(2);
-            out.put_u64_le(wall_ms);
-        }
-    }
-}
-
-fn get_expiry(input: &mut Bytes) -> Result<Expiry, WireError> {
-    match input.try_get_u8()? {
-        0 => Ok(Expiry::Never),
-        1 => Ok(Expiry::After(get_duration(input)?)),
-        2 => Ok(Expiry::At(input.try_get_u64_le()?)),
-        _ => Err(WireError("unknown expiry")),
     }
 }

@@ -1,0 +1,140 @@
+//! Requests of strong keyspaces on their way to the replica that leads.
+//!
+//! Any replica says who leads, as far as it knows, and that nothing was executed; so the node that
+//! took the request from its client asks until a leader answers or the client waits no longer.
+//! Where a request was sent and lost on the way the rule is the one of all requests: what may have
+//! been executed is not sent again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kvorum_core::{Error, NodeId, PartitionId, Request};
+use kvorum_replication::{Input, Peers};
+
+use crate::pending::{Origin, Pending, Stage};
+use crate::shard::{Shard, Turn};
+use crate::wire::Envelope;
+
+/// How long a request rests when nobody is known to lead.
+const REST: Duration = Duration::from_millis(20);
+/// How often a request follows what replicas say before it rests.
+const HOPS: u8 = 3;
+
+/// Who leads, as far as replicas have told.
+#[derive(Debug, Default)]
+pub(crate) struct Leaders(BTreeMap<PartitionId, NodeId>);
+
+impl Leaders {
+    fn learn(&mut self, partition: PartitionId, leader: Option<NodeId>) {
+        match leader {
+            Some(leader) => self.0.insert(partition, leader),
+            None => self.0.remove(&partition),
+        };
+    }
+}
+
+impl Shard {
+    /// Takes a request for a strong partition.
+    pub(crate) fn seek(&mut self, mut pending: Pending, request: Request, turn: &mut Turn<'_>) {
+        let Some(partition) = pending.seeks else { return };
+        let here = self.groups.index(partition);
+        let leader = self.leaders.0.get(&partition).copied();
+        if matches!(pending.origin, Origin::Peer { .. }) || leader.is_none_or(|l| l == self.me()) {
+            if let Some(group) = here {
+                pending.stage = Stage::Group(group);
+                pending.request = Shard::kept(&pending, &request);
+                let ticket = self.requests.insert(pending);
+                self.local.push_back((group, Input::Request { ticket, request }));
+                return;
+            }
+            if matches!(pending.origin, Origin::Peer { .. }) {
+                let text = "the nodes do not agree on who holds this key";
+                self.answer(pending.origin, Err(Error::NotServing(text.into())), turn);
+                return;
+            }
+        }
+        let usable = |node: &NodeId| {
+            *node != self.options.me && self.links.is_up(*node) && self.links.has_room(*node)
+        };
+        let told = leader.filter(usable);
+        let others = self.layout().replicas(partition).iter().copied().filter(usable);
+        let others: Vec<NodeId> = others.collect();
+        let turns = usize::from(pending.hops).checked_rem(others.len()).unwrap_or(0);
+        match told.or_else(|| others.get(turns).copied()) {
+            Some(to) => self.send_to(to, pending, request, turn),
+            None => self.rest(pending, request, turn),
+        }
+    }
+
+    /// Takes a replica's answer that it does not lead. The next one is asked, unless the request
+    /// is a peer's, which does that itself.
+    pub(crate) fn not_led(&mut self, mut pending: Pending, error: Error, turn: &mut Turn<'_>) {
+        let leader = if let Error::NotLeader { leader } = error { leader } else { None };
+        if let Some(partition) = pending.seeks {
+            self.leaders.learn(partition, leader.filter(|&leader| leader != self.me()));
+        }
+        let Some(request) = pending.request.take() else {
+            self.answer(pending.origin, Err(error), turn);
+            return;
+        };
+        if request.deadline <= turn.now.mono + REST {
+            self.answer(pending.origin, Err(error), turn);
+            return;
+        }
+        pending.hops = pending.hops.saturating_add(1);
+        let follow =
+            leader.is_some_and(|leader| leader != self.me()) && !pending.hops.is_multiple_of(HOPS);
+        if follow {
+            self.seek(pending, *request, turn);
+        } else {
+            self.rest(pending, *request, turn);
+        }
+    }
+
+    /// Goes on with a request that has rested.
+    pub(crate) fn rested(&mut self, mut pending: Pending, turn: &mut Turn<'_>) {
+        if let Some(request) = pending.request.take() {
+            self.seek(pending, *request, turn);
+        }
+    }
+
+    /// Whether an answer means that the request has to be sent elsewhere.
+    pub(crate) fn must_seek(pending: &Pending, error: &Error) -> bool {
+        pending.seeks.is_some() && matches!(error, Error::NotLeader { .. })
+    }
+
+    fn rest(&mut self, mut pending: Pending, request: Request, turn: &mut Turn<'_>) {
+        if matches!(pending.origin, Origin::Peer { .. }) {
+            let error = Error::NotLeader { leader: None };
+            self.answer(pending.origin, Err(error), turn);
+            return;
+        }
+        pending.stage = Stage::Resting { until: turn.now.mono + REST };
+        pending.request = Some(Box::new(request));
+        self.requests.insert(pending);
+    }
+
+    fn send_to(&mut self, to: NodeId, mut pending: Pending, request: Request, turn: &mut Turn<'_>) {
+        let deadline = request.deadline;
+        let patience = deadline.since(turn.now.mono);
+        pending.request = Shard::kept(&pending, &request);
+        let id = self.requests.next_ticket();
+        let envelope = Envelope::Forward { id, patience, request: request.clone() };
+        match self.links.push(to, &envelope, turn.out) {
+            Some(place) => {
+                pending.stage = Stage::Forwarded { to, place, deadline };
+                self.requests.insert(pending);
+            }
+            None => self.rest(pending, request, turn),
+        }
+    }
+
+    /// What is kept of a request, to ask again: nothing of a peer's.
+    fn kept(pending: &Pending, request: &Request) -> Option<Box<Request>> {
+        matches!(pending.origin, Origin::Client(_)).then(|| Box::new(request.clone()))
+    }
+
+    const fn me(&self) -> NodeId {
+        self.options.me
+    }
+}
