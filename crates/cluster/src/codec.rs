@@ -103,6 +103,7 @@ impl Reader {
     fn mode(&mut self) -> Result<Mode, DecodeError> {
         match self.u8()? {
             1 => Ok(Mode::Eventual),
+            2 => Ok(Mode::Strong),
             _ => Err(DecodeError("unknown keyspace mode")),
         }
     }
@@ -164,6 +165,7 @@ pub(crate) fn put_layout(out: &mut BytesMut, layout: &Layout) {
         put_text(out, &keyspace.name);
         out.put_u8(match keyspace.mode {
             Mode::Eventual => 1,
+            Mode::Strong => 2,
         });
         out.put_u16_le(keyspace.placement);
         put_consistency(out, keyspace.read);

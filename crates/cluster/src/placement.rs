@@ -22,7 +22,12 @@ const MIN_PARTITIONS: usize = 256;
 const MAX_PARTITIONS: usize = 4096;
 
 /// The keyspace beside `default` that shows what eventual means.
-const SHOWCASE: KeyspaceId = KeyspaceId(2);
+const EVENTUAL: KeyspaceId = KeyspaceId(2);
+/// The keyspace that shows what strong means.
+const STRONG: KeyspaceId = KeyspaceId(3);
+/// How many partitions a strong placement has. Each is a Raft group, so they are fewer than those
+/// of an eventual one.
+const STRONG_PARTITIONS: usize = 64;
 
 /// Why nodes and a replication factor make no layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +48,8 @@ pub enum PlacementError {
     Layout(#[from] InvalidLayout),
 }
 
-/// The layout of a new cluster: the keyspace `default`, and `eventual` beside it if `showcase`
-/// is set; both eventual and placed alike. `replication` is the number of replicas per partition,
+/// The layout of a new cluster: the keyspace `default`, and beside it, if `showcase` is set,
+/// `eventual`, placed alike, and `strong`. `replication` is the number of replicas per partition,
 /// by default three or as many as there are nodes. With two replicas a quorum would be all of
 /// them, so the defaults are ONE there and QUORUM otherwise.
 ///
@@ -64,7 +69,7 @@ pub fn initial_layout(
     if asked == 0 || asked > max {
         return Err(PlacementError::Replication { asked, max });
     }
-    let placement = Placement::new(place(&nodes, partitions(nodes.len()), asked))?;
+    let mut placements = vec![Placement::new(place(&nodes, partitions(nodes.len()), asked))?];
     let level = if asked == 2 { Consistency::One } else { Consistency::Quorum };
     let keyspace = |id, name: &str| Keyspace {
         id,
@@ -76,9 +81,14 @@ pub fn initial_layout(
     };
     let mut keyspaces = vec![keyspace(KeyspaceId::DEFAULT, "default")];
     if showcase {
-        keyspaces.push(keyspace(SHOWCASE, "eventual"));
+        keyspaces.push(keyspace(EVENTUAL, "eventual"));
+        placements.push(Placement::new(place(&nodes, STRONG_PARTITIONS, asked))?);
+        let (mode, level) = (Mode::Strong, Consistency::Quorum);
+        let (read, write) = (level, level);
+        let strong = keyspace(STRONG, "strong");
+        keyspaces.push(Keyspace { mode, placement: 1, read, write, ..strong });
     }
-    Ok(Layout::new(1, nodes, keyspaces, vec![placement])?)
+    Ok(Layout::new(1, nodes, keyspaces, placements)?)
 }
 
 /// How many partitions an eventual placement has over `nodes` nodes: a power of two, about 32 per

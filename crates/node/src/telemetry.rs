@@ -77,6 +77,7 @@ fn describe() {
     );
     describe_counter!("kvorum_late_acks_total", "Answers to operations that were over");
     describe_counter!("kvorum_corrupt_records_total", "Stored records that failed their checksum");
+    describe_counter!("kvorum_malformed_messages_total", "Messages of peers that make no sense");
     describe_counter!("kvorum_shed_total", "Messages of peers refused for want of room");
     describe_counter!("kvorum_expired_total", "Messages dropped: their senders wait no longer");
     describe_counter!(
@@ -105,6 +106,7 @@ pub(crate) struct EventMetrics {
     under_replicated: Counter,
     late_acks: Counter,
     corrupt: Counter,
+    malformed: Counter,
     shed: Counter,
     expired: Counter,
     refused: Counter,
@@ -120,6 +122,7 @@ impl EventMetrics {
             under_replicated: counter!("kvorum_under_replicated_total"),
             late_acks: counter!("kvorum_late_acks_total"),
             corrupt: counter!("kvorum_corrupt_records_total"),
+            malformed: counter!("kvorum_malformed_messages_total"),
             shed: counter!("kvorum_shed_total"),
             expired: counter!("kvorum_expired_total"),
             refused: counter!("kvorum_refused_requests_total"),
@@ -136,6 +139,7 @@ impl EventMetrics {
             Event::UnderReplicated => &self.under_replicated,
             Event::LateAck => &self.late_acks,
             Event::Corrupt => &self.corrupt,
+            Event::Malformed => &self.malformed,
             Event::Shed => &self.shed,
             Event::Expired => &self.expired,
             Event::Refused => &self.refused,

@@ -187,7 +187,7 @@ impl Turn {
             if shard.next_deadline().is_some_and(|at| at <= now.mono) {
                 shard.step(now, In::Deadline, &mut self.parts.store, &mut self.outs);
             }
-            shard.end_of_turn(now, &mut self.outs);
+            shard.end_of_turn(now, &mut self.parts.store, &mut self.outs);
         }
         self.carry_out();
         if std::mem::take(&mut self.sent) {

@@ -216,6 +216,10 @@ impl Data {
                 limits::check_key(key)?;
                 limits::check_value(value.len(), self.max_value())?;
             }
+            Op::Txn(txn) => {
+                txn.keys().try_for_each(|key| limits::check_key(key))?;
+                limits::check_value(txn.weight(), self.max_value())?;
+            }
             Op::Scan { .. } | Op::Count { .. } => {}
         }
         let (_, keyspace) = self.keyspace(&call.keyspace)?;

@@ -237,7 +237,7 @@ impl Clients {
             Ok(Reply::Written { version, .. }) => Ending::Written(*version),
             Ok(Reply::Found(item)) => Ending::Found(values::seen(item, want)),
             Ok(Reply::Missing(version)) => Ending::Missing(*version),
-            Ok(Reply::Page(..) | Reply::Count(_)) => {
+            Ok(Reply::Page(..) | Reply::Count(_) | Reply::Txn(_)) => {
                 self.nonsense.push(format!("operation {number} was answered {outcome:?}"));
                 Ending::Failed(Executed::Unknown)
             }

@@ -282,7 +282,7 @@ impl Node {
                 shard.step(now, input, &mut self.store, &mut out);
             }
         }
-        shard.end_of_turn(now, &mut out);
+        shard.end_of_turn(now, &mut self.store, &mut out);
         out
     }
 

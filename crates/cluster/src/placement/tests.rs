@@ -88,11 +88,16 @@ fn a_new_cluster_has_sensible_defaults() {
 }
 
 #[test]
-fn the_showcase_shares_the_placement() {
+fn the_showcase_has_a_keyspace_of_each_mode() {
     let layout = initial_layout(&nodes(1..=3), None, true).unwrap();
-    let names: Vec<&str> = layout.keyspaces().iter().map(|ks| ks.name.as_str()).collect();
-    assert_eq!(names, ["default", "eventual"]);
-    assert!(layout.keyspaces().iter().all(|ks| ks.placement == 0));
+    let keyspaces = layout.keyspaces().iter().map(|ks| (ks.name.as_str(), ks.mode, ks.placement));
+    let expected = [
+        ("default", Mode::Eventual, 0),
+        ("eventual", Mode::Eventual, 0),
+        ("strong", Mode::Strong, 1),
+    ];
+    assert_eq!(keyspaces.collect::<Vec<_>>(), expected);
+    assert_eq!(layout.partitions(STRONG).count(), STRONG_PARTITIONS);
 }
 
 #[test]

@@ -131,6 +131,7 @@ impl Memory {
                 });
                 Ok(Reply::Count(live.count() as u64))
             }
+            Op::Txn(_) => Err(Error::NotStrong("a transaction")),
         }
     }
 }
@@ -237,6 +238,8 @@ pub fn every_error() -> Vec<Error> {
         Error::NotStrong("INCR"),
         Error::Unavailable { need: 2, live: 1 },
         Error::NotServing("starting".into()),
+        Error::NotLeader { leader: None },
+        Error::CrossSlot,
     ];
     for executed in [Executed::No, Executed::Unknown] {
         errors.extend([
@@ -254,7 +257,9 @@ pub fn every_error() -> Vec<Error> {
         | Error::NoKeyspace(_)
         | Error::NotStrong(_)
         | Error::Unavailable { .. }
-        | Error::NotServing(_) => 1,
+        | Error::NotServing(_)
+        | Error::NotLeader { .. }
+        | Error::CrossSlot => 1,
         Error::Timeout { .. }
         | Error::Overloaded { .. }
         | Error::DiskFull { .. }

@@ -15,10 +15,12 @@ pub const EXECUTED: &str = "kvorum-executed";
 #[must_use]
 pub const fn code(error: &Error) -> Code {
     match error {
-        Error::Invalid(_) => Code::InvalidArgument,
+        Error::Invalid(_) | Error::CrossSlot => Code::InvalidArgument,
         Error::NoKeyspace(_) => Code::NotFound,
         Error::NotStrong(_) => Code::FailedPrecondition,
-        Error::Unavailable { .. } | Error::NotServing(_) => Code::Unavailable,
+        Error::Unavailable { .. } | Error::NotServing(_) | Error::NotLeader { .. } => {
+            Code::Unavailable
+        }
         Error::Timeout { .. } => Code::DeadlineExceeded,
         Error::Overloaded { .. } | Error::DiskFull { .. } | Error::IndexFull { .. } => {
             Code::ResourceExhausted

@@ -98,7 +98,7 @@ fn result(reply: Outcome<Reply>) -> Value {
             "acked": acked,
             "was_live": was_live,
         }),
-        Ok(Reply::Page(..) | Reply::Count(_)) => json!({}),
+        Ok(Reply::Page(..) | Reply::Count(_) | Reply::Txn(_)) => json!({}),
         Err(error) => json!({ "error": Problem::from(error).document() }),
     }
 }

@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 #[must_use]
 pub const fn status(error: &Error) -> StatusCode {
     match error {
-        Error::Invalid(_) => StatusCode::BAD_REQUEST,
+        Error::Invalid(_) | Error::CrossSlot => StatusCode::BAD_REQUEST,
         Error::NoKeyspace(_) => StatusCode::NOT_FOUND,
         Error::NotStrong(_) => StatusCode::CONFLICT,
         Error::Unavailable { .. }
         | Error::Overloaded { .. }
         | Error::ClockSkew { .. }
-        | Error::NotServing(_) => StatusCode::SERVICE_UNAVAILABLE,
+        | Error::NotServing(_)
+        | Error::NotLeader { .. } => StatusCode::SERVICE_UNAVAILABLE,
         Error::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         Error::DiskFull { .. } | Error::IndexFull { .. } => StatusCode::INSUFFICIENT_STORAGE,
         Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,

@@ -14,12 +14,13 @@ pub(super) struct ErrorReply {
 }
 
 /// Every code this front end answers with.
-pub(super) const CODES: [&str; 14] = [
+pub(super) const CODES: [&str; 15] = [
     "ERR",
     "EXECABORT",
     "NOPROTO",
     "WRONGPASS",
     "NOTSTRONG",
+    "CROSSSLOT",
     "UNAVAILABLE",
     "TIMEOUT",
     "OVERLOAD",
@@ -60,9 +61,10 @@ impl From<&Error> for ErrorReply {
             Error::Invalid(_) => "ERR",
             Error::NoKeyspace(_) => "NOKEYSPACE",
             Error::NotStrong(_) => "NOTSTRONG",
-            Error::Unavailable { .. } | Error::CoordinatorLost { executed: Executed::No } => {
-                "UNAVAILABLE"
-            }
+            Error::CrossSlot => "CROSSSLOT",
+            Error::Unavailable { .. }
+            | Error::NotLeader { .. }
+            | Error::CoordinatorLost { executed: Executed::No } => "UNAVAILABLE",
             Error::Timeout { .. } | Error::CoordinatorLost { executed: Executed::Unknown } => {
                 "TIMEOUT"
             }
@@ -74,7 +76,7 @@ impl From<&Error> for ErrorReply {
             Error::NotServing(_) => "CLUSTERDOWN",
         };
         let text = match error {
-            Error::Invalid(_) | Error::NoKeyspace(_) | Error::NotStrong(_) => {
+            Error::Invalid(_) | Error::NoKeyspace(_) | Error::NotStrong(_) | Error::CrossSlot => {
                 format!("{error}; nothing was executed")
             }
             _ => error.to_string(),
@@ -102,6 +104,8 @@ mod tests {
             (Error::NotStrong("INCR"), "NOTSTRONG"),
             (Error::Unavailable { need: 2, live: 1 }, "UNAVAILABLE"),
             (Error::NotServing("starting".into()), "CLUSTERDOWN"),
+            (Error::NotLeader { leader: None }, "UNAVAILABLE"),
+            (Error::CrossSlot, "CROSSSLOT"),
         ];
         for executed in [Executed::No, Executed::Unknown] {
             let lost = if executed == Executed::No { "UNAVAILABLE" } else { "TIMEOUT" };

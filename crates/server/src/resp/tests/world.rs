@@ -99,6 +99,7 @@ impl World {
                 });
                 Ok(Reply::Count(inside.count() as u64))
             }
+            Op::Txn(_) => Err(Error::NotStrong("a transaction")),
         }
     }
 
@@ -192,6 +193,7 @@ fn name(op: &Op) -> &'static str {
         Op::Delete { .. } => "delete",
         Op::Scan { .. } => "scan",
         Op::Count { .. } => "count",
+        Op::Txn(_) => "txn",
     }
 }
 
