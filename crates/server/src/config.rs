@@ -23,7 +23,7 @@ pub use error::ConfigError;
 pub use load::{Given, Source};
 pub use table::{Setting, settings};
 
-use crate::data::{DEFAULT_KEYSPACE, SHOWCASE_KEYSPACE};
+use crate::data::{DEFAULT_KEYSPACE, SHOWCASE_KEYSPACES};
 use parse::{LogFormat, LogLevel};
 
 /// The configuration of a node.
@@ -207,14 +207,13 @@ impl Config {
     /// Keyspaces cannot be made yet, so that their names are known before there is a cluster.
     /// Whether the cluster has this one is known when the node serves.
     fn check_keyspace(&self) -> Result<(), ConfigError> {
-        let known = [DEFAULT_KEYSPACE, SHOWCASE_KEYSPACE];
-        if known.contains(&self.compat_keyspace.as_str()) {
+        let name = self.compat_keyspace.as_str();
+        if name == DEFAULT_KEYSPACE || SHOWCASE_KEYSPACES.contains(&name) {
             return Ok(());
         }
         Err(ConfigError::Together(format!(
-            "compat_keyspace is {:?}, which is no keyspace: there are {}",
-            self.compat_keyspace,
-            known.join(" and ")
+            "compat_keyspace is {name:?}, which is no keyspace: there are {DEFAULT_KEYSPACE}, {}",
+            SHOWCASE_KEYSPACES.join(" and ")
         )))
     }
 

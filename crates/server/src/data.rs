@@ -26,8 +26,8 @@ pub use scan::{Scan, ScanPage};
 /// The name of the keyspace that serves requests which name none.
 pub const DEFAULT_KEYSPACE: &str = "default";
 
-/// The name of the keyspace that a cluster has beside it if it was born with `showcase`.
-pub const SHOWCASE_KEYSPACE: &str = "eventual";
+/// The names of the keyspaces that a cluster has beside it if it was born with `showcase`.
+pub const SHOWCASE_KEYSPACES: [&str; 2] = ["eventual", "strong"];
 
 /// How many counts of partitions are asked for at once.
 const COUNTS_AT_ONCE: usize = 256;

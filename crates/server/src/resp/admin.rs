@@ -22,11 +22,12 @@ pub(super) fn cluster_disabled(_: &mut Call<'_, '_>) -> Handled {
 /// What `CONFIG GET` tells: the settings of redis-server that clients ask for, with the values
 /// that describe this server.
 fn parameters(call: &Call<'_, '_>) -> [(&'static str, String); 12] {
+    let databases = call.calls.node().layout().map_or(1, |layout| layout.keyspaces().len());
     [
         ("appendfsync", "always".to_owned()),
         ("appendonly", "yes".to_owned()),
         ("cluster-enabled", "no".to_owned()),
-        ("databases", "2".to_owned()),
+        ("databases", databases.to_string()),
         ("maxmemory", "0".to_owned()),
         ("maxmemory-policy", "noeviction".to_owned()),
         ("notify-keyspace-events", String::new()),

@@ -9,7 +9,6 @@ use super::arg::Arg;
 use super::clients::Entry;
 use super::error::ErrorReply;
 use super::queue::Aim;
-use crate::data::SHOWCASE_KEYSPACE;
 
 /// Which replies a client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,16 +69,16 @@ impl Client {
         Aim { keyspace: self.keyspace, read: self.read, write: self.write }
     }
 
-    /// Selects a keyspace by number: 0 is `default`, 1 is `eventual` where it exists.
+    /// Selects a keyspace by number: 0 is `default`, the others follow in the order of their ids.
     ///
     /// # Errors
     /// redis-server's text for a number that is not in use.
     pub(super) fn select(&mut self, number: i64, node: &dyn NodeView) -> Result<(), ErrorReply> {
         self.keyspace = match number {
             0 => KeyspaceId::DEFAULT,
-            1 => named(SHOWCASE_KEYSPACE, node)
-                .ok_or_else(|| ErrorReply::err("DB index is out of range"))?,
-            _ => return Err(ErrorReply::err("DB index is out of range")),
+            _ => {
+                numbered(number, node).ok_or_else(|| ErrorReply::err("DB index is out of range"))?
+            }
         };
         self.entry.edit(|profile| profile.database = number);
         Ok(())
@@ -94,14 +93,23 @@ impl Client {
         name: &str,
         node: &dyn NodeView,
     ) -> Result<(), ErrorReply> {
-        self.keyspace = named(name, node)
+        let (number, keyspace) = named(name, node)
             .ok_or_else(|| kvorum_core::Error::NoKeyspace(name.to_owned()))
             .map_err(ErrorReply::from)?;
-        self.entry.edit(|profile| profile.database = i64::from(name == SHOWCASE_KEYSPACE));
+        self.keyspace = keyspace;
+        self.entry.edit(|profile| profile.database = number);
         Ok(())
     }
 }
 
-fn named(name: &str, node: &dyn NodeView) -> Option<KeyspaceId> {
-    node.layout()?.keyspace_named(name).map(|keyspace| keyspace.id)
+fn numbered(number: i64, node: &dyn NodeView) -> Option<KeyspaceId> {
+    let layout = node.layout()?;
+    let keyspace = layout.keyspaces().get(usize::try_from(number).ok()?)?;
+    Some(keyspace.id)
+}
+
+fn named(name: &str, node: &dyn NodeView) -> Option<(i64, KeyspaceId)> {
+    let layout = node.layout()?;
+    let mut numbered = (0..).zip(layout.keyspaces());
+    numbered.find(|(_, ks)| ks.name == name).map(|(number, ks)| (number, ks.id))
 }
