@@ -16,3 +16,4 @@ mod dev;
 mod full_disks;
 mod protocols;
 mod refusals;
+mod strong;
