@@ -103,6 +103,12 @@ impl Consensus {
             // It was meant for a replica that this node had, or is to have.
             return Ok(());
         }
+        if message.term < self.node.raft.term {
+            // Of a leader that is none any more, whose log may have been anything. The library
+            // tells it so.
+            let _ = self.node.step(message);
+            return Ok(());
+        }
         let committed = self.node.raft.raft_log.committed;
         let last = self.node.raft.raft_log.last_index();
         match message.get_msg_type() {

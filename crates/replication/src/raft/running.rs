@@ -144,8 +144,7 @@ impl Running {
             }
             Input::PeerLost(node) => {
                 if self.consensus.lost(node) {
-                    let ticks = u32::try_from(self.draw.between(1, 5)).unwrap_or(1);
-                    self.campaign = Some(ctx.now.mono + options.limits.tick * ticks / 2);
+                    self.succeed(options, ctx);
                 }
             }
             Input::Deadline => self.time(options, ctx),

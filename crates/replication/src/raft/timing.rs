@@ -1,6 +1,6 @@
 //! What a replica does because time has passed.
 
-use kvorum_core::{Error, Executed, Mono};
+use kvorum_core::{Error, Executed, Mono, NodeId};
 
 use super::options::Options;
 use super::running::{Running, Todo};
@@ -10,6 +10,9 @@ use crate::Context;
 const PREFERRED_TICKS: u64 = 4;
 /// How many ticks a leader that is not the preferred one leads at least.
 const HAND_OVER_TICKS: u64 = 100;
+
+/// How many ticks after another a member asks to lead when the leader is gone.
+const SUCCESSION_TICKS: u32 = 2;
 
 impl Running {
     /// Looks at the time.
@@ -42,6 +45,16 @@ impl Running {
         for (ticket, executed) in self.proposals.take_overdue(now) {
             ctx.out.reply(ticket, Err(Error::Timeout { need, acked: 0, executed }));
         }
+    }
+
+    /// The leader is gone: asks to lead soon. The members do so one after the other in their order,
+    /// so that they do not divide the votes.
+    pub(super) fn succeed(&mut self, options: &Options, ctx: &Context<'_>) {
+        let reachable = |node: &&NodeId| **node == ctx.me || ctx.peers.is_up(**node);
+        let rank = options.members.iter().filter(reachable).position(|node| *node == ctx.me);
+        let rank = u32::try_from(rank.unwrap_or(0)).unwrap_or(0);
+        let tick = options.limits.tick;
+        self.campaign = Some(ctx.now.mono + tick / 5 + SUCCESSION_TICKS * rank * tick);
     }
 
     /// All groups of a node, and of all nodes, look at the time together, so that their heartbeats

@@ -217,7 +217,7 @@ fn a_replica_that_is_too_far_behind_gets_a_copy_while_writes_go_on() {
         world.insist(put(&format!("k{n}"), "new")).unwrap();
         world.insist(Op::Delete { key: format!("k{}", n + 1).into() }).unwrap();
     }
-    world.run(Duration::from_secs(3));
+    world.run(Duration::from_millis(500));
     for n in 0..100 {
         let expected = [Some(b"new".to_vec()), None, Some(b"old".to_vec())][n % 3].clone();
         assert_eq!(stored(&mut world, format!("k{n}").as_bytes()), vec![expected; 3], "k{n}");
@@ -288,4 +288,53 @@ fn a_replica_that_has_not_everything_yet_does_not_count() {
     world.run(Duration::from_secs(5));
     assert!(world.rebuilding.is_empty());
     assert_eq!(value(&mut world, "k").as_deref(), Some("v"));
+}
+
+#[test]
+fn what_a_deposed_leader_has_sent_long_ago_harms_nobody() {
+    let mut world = World::new(14, 3);
+    world.insist(put("k", "before")).unwrap();
+    // It goes on believing that it leads, and what it sends stays in its buffers.
+    world.hung.insert(node(1));
+    for n in 0..5 {
+        world.ask(node(1), put("k", &format!("lost{n}")), Duration::from_secs(1));
+        world.run(Duration::from_millis(10));
+    }
+    for other in [node(2), node(3)] {
+        world.cut.insert((other, node(1)));
+    }
+    world.lose(node(1));
+    world.run(Duration::from_millis(500));
+    for n in 0..10 {
+        let ask = |world: &mut World, id| {
+            world.ask(node(id), put("k", &format!("new{n}")), Duration::from_secs(1))
+        };
+        ask(&mut world, 2);
+        ask(&mut world, 3);
+        world.run(Duration::from_millis(50));
+    }
+    world.cut.clear();
+    world.unhang(node(1));
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.rebuilding.len(), 0);
+    assert_eq!(value(&mut world, "k").as_deref(), Some("new9"));
+    world.crash(node(1));
+    assert_eq!(value(&mut world, "k").as_deref(), Some("new9"));
+}
+
+#[test]
+fn another_leads_within_a_fraction_of_a_second_when_the_connection_to_the_leader_breaks() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3);
+        world.insist(put("k", "v")).unwrap();
+        world.crash(node(1));
+        world.run(Duration::from_millis(200));
+        let leads = |world: &mut World, id| {
+            let ticket = world.ask(node(id), get("k"), Duration::from_secs(1));
+            world.run(Duration::from_millis(20));
+            let answer = world.answers.iter().find(|(_, t, _)| *t == ticket).unwrap();
+            matches!(answer.2, Ok(Reply::Found(_)))
+        };
+        assert!(leads(&mut world, 2) || leads(&mut world, 3), "seed {seed}");
+    }
 }

@@ -41,6 +41,9 @@ pub(super) struct World {
     under_way: BTreeMap<(Mono, u64), (NodeId, NodeId, Message)>,
     /// Nothing gets from the first to the second.
     pub(super) cut: BTreeSet<(NodeId, NodeId)>,
+    /// What these nodes send is kept back until they go on.
+    pub(super) hung: BTreeSet<NodeId>,
+    kept_back: Vec<(NodeId, NodeId, Message)>,
     /// Of a hundred messages, how many are lost.
     pub(super) loss: usize,
     /// The longest a sync takes, in microseconds.
@@ -95,6 +98,8 @@ impl World {
             nodes: BTreeMap::new(),
             under_way: BTreeMap::new(),
             cut: BTreeSet::new(),
+            hung: BTreeSet::new(),
+            kept_back: Vec::new(),
             loss: 0,
             slowest_sync: 3000,
             sent: 0,
@@ -173,6 +178,15 @@ impl World {
         self.turn(node, vec![Input::Rebuild]);
     }
 
+    /// Lets what a hung node has sent arrive.
+    pub(super) fn unhang(&mut self, node: NodeId) {
+        self.hung.remove(&node);
+        for (from, to, message) in std::mem::take(&mut self.kept_back) {
+            self.sent += 1;
+            self.under_way.insert((self.now, self.sent), (from, to, message));
+        }
+    }
+
     /// Asks a node.
     pub(super) fn ask(&mut self, node: NodeId, op: Op, patience: Duration) -> Ticket {
         self.tickets += 1;
@@ -229,6 +243,10 @@ impl World {
                     (None, Effect::Send { to, message, .. }) => {
                         self.sent += 1;
                         let lost = self.draw.between(0, 100) < self.loss;
+                        if self.hung.contains(&id) {
+                            self.kept_back.push((id, to, message));
+                            continue;
+                        }
                         if lost || self.cut.contains(&(id, to)) {
                             continue;
                         }
