@@ -11,13 +11,28 @@ use kvorum_core::{
 type Place = (KeyspaceId, Slot, Bytes);
 
 /// A log and an index over it. What is not synced is lost in a crash.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MemoryStore {
     log: Vec<Change>,
     index: BTreeMap<Place, Lsn>,
     damaged: BTreeSet<Lsn>,
     durable: Lsn,
     pub(crate) full: bool,
+    /// What a commit may weigh.
+    pub(crate) max_commit: usize,
+}
+
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore {
+            log: Vec::new(),
+            index: BTreeMap::new(),
+            damaged: BTreeSet::new(),
+            durable: Lsn(0),
+            full: false,
+            max_commit: 16 << 20,
+        }
+    }
 }
 
 impl MemoryStore {
@@ -52,6 +67,13 @@ impl MemoryStore {
         let place = (keyspace, Slot::of(key), Bytes::copy_from_slice(key));
         let on_disk = self.index.get(&place).filter(|&&lsn| lsn <= self.durable);
         on_disk.is_some_and(|&lsn| self.damaged.insert(lsn))
+    }
+
+    /// Damages everything of a keyspace that is on disk.
+    pub(crate) fn damage_all(&mut self, keyspace: KeyspaceId) {
+        let there = self.index.iter().filter(|((ks, ..), _)| *ks == keyspace);
+        let on_disk = there.map(|(_, lsn)| *lsn).filter(|lsn| *lsn <= self.durable);
+        self.damaged.extend(on_disk);
     }
 
     pub(crate) fn highest(&self) -> Hlc {
@@ -171,6 +193,9 @@ impl Store for MemoryStore {
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<Lsn, Refused> {
+        if changes.iter().map(Change::weight).sum::<usize>() > self.max_commit {
+            return Err(Refused::TooLarge);
+        }
         for change in changes {
             self.append(change.clone());
         }
@@ -178,7 +203,7 @@ impl Store for MemoryStore {
     }
 
     fn max_commit_bytes(&self) -> usize {
-        usize::MAX
+        self.max_commit
     }
 
     fn room_for(&self, _: Intent, _: usize, _: usize) -> Result<(), Refused> {

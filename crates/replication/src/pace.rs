@@ -5,6 +5,7 @@
 //! latency.
 
 mod allowance;
+mod copies;
 mod latency;
 
 use std::cmp::Ordering;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use kvorum_core::{Mono, NodeId};
 
 pub use allowance::Allowance;
+pub use copies::{Copies, Permit};
 pub use latency::Latency;
 
 /// A read never hurries earlier than this, however fast its members are: below, a second question
@@ -24,6 +26,8 @@ pub const HURRY_FLOOR: Duration = Duration::from_millis(2);
 pub struct Pace {
     /// How much may be asked beyond what operations need.
     pub allowance: Allowance,
+    /// Copies of whole partitions that leave this node.
+    pub copies: Copies,
     /// By node id. Few, so a search is cheaper than a table.
     latencies: Vec<(NodeId, Latency)>,
 }

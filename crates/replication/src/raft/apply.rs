@@ -13,19 +13,30 @@ use super::log::Damaged;
 use super::machine::{Apply, Overlay};
 use super::options::Options;
 use super::payload::Payload;
+use super::room::entry_bytes;
 use super::snapshot::Sender;
 
 /// What is on its way.
 #[derive(Debug, Default)]
 pub(super) struct Applying {
     entries: VecDeque<Entry>,
-    /// The first of the entries, decoded, with its place.
-    current: Option<(Place, Payload)>,
+    /// The first of the entries, decoded.
+    current: Option<Current>,
     overlay: Overlay,
     /// Something has been applied that the store does not have.
     uncommitted: bool,
     /// The answers to that.
     answers: Vec<Applied>,
+}
+
+/// The entry whose commands are being applied.
+#[derive(Debug)]
+struct Current {
+    place: Place,
+    payload: Payload,
+    /// The entry, if it changes the members. That counts with its end, so that no state that is
+    /// stored has the members of one place and the index of another.
+    change: Option<Entry>,
 }
 
 /// A command that has been applied, or the end of an entry.
@@ -41,6 +52,11 @@ impl Applying {
     /// Adds entries that are committed.
     pub(super) fn push(&mut self, entries: Vec<Entry>) {
         self.entries.extend(entries);
+    }
+
+    /// Bytes of the entries that are not applied.
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.data.len()).sum()
     }
 
     /// Whether everything has been applied and committed to the store.
@@ -61,9 +77,10 @@ impl Applying {
         options: &Options,
         done: &mut Vec<Applied>,
     ) -> Result<(), Damaged> {
+        let most = entry_bytes(&options.limits, store);
         loop {
             let more = self.fetch(consensus)?;
-            let full = self.overlay.bytes() >= options.limits.entry_bytes;
+            let full = self.overlay.bytes() >= most;
             if self.uncommitted && (full || !more) {
                 if let Some(copy) = copy {
                     copy.set_aside(self.overlay.places(), store)?;
@@ -91,14 +108,12 @@ impl Applying {
             if entry.index != consensus.log().state.applied + 1 {
                 return Err(Damaged("an entry to apply is missing"));
             }
-            if entry.get_entry_type() != EntryType::EntryNormal {
-                consensus.change_members(&entry)?;
-            }
-            let is_empty =
-                entry.data.is_empty() || entry.get_entry_type() != EntryType::EntryNormal;
+            let changes_members = entry.get_entry_type() != EntryType::EntryNormal;
+            let is_empty = entry.data.is_empty() || changes_members;
             let payload =
                 if is_empty { Payload::default() } else { Payload::decode(entry.data.clone())? };
-            self.current = Some((place, payload));
+            let change = changes_members.then_some(entry);
+            self.current = Some(Current { place, payload, change });
         }
         Ok(true)
     }
@@ -110,12 +125,16 @@ impl Applying {
         store: &mut dyn Store,
         max_bytes: usize,
     ) -> Result<(), Damaged> {
-        let Some((place, payload)) = &self.current else { return Ok(()) };
+        let Some(Current { place, payload, change }) = &self.current else { return Ok(()) };
         let (place, majority) = (*place, consensus.majority());
         let state = &mut consensus.log_mut().state;
         state.time_ms = state.time_ms.max(payload.time_ms);
         self.uncommitted = true;
         let Some(command) = payload.commands.get(state.ordinal as usize) else {
+            if let Some(change) = change {
+                consensus.change_members(change)?;
+            }
+            let state = &mut consensus.log_mut().state;
             state.applied = place.index;
             state.ordinal = 0;
             self.current = None;

@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use kvorum_core::{Change, NodeId};
-use raft::eraftpb::{Entry, Message, MessageType};
-use raft::{Config, RawNode, SnapshotStatus, StateRole, Storage};
+use raft::eraftpb::{Entry, HardState, Message, MessageType};
+use raft::{Config, Progress, ProgressState, RawNode, SnapshotStatus, StateRole, Storage};
 
 use super::election::Draw;
 use super::id::ReplicaId;
@@ -109,24 +109,24 @@ impl Consensus {
             let _ = self.node.step(message);
             return Ok(());
         }
-        let committed = self.node.raft.raft_log.committed;
-        let last = self.node.raft.raft_log.last_index();
+        let log = &self.node.raft.raft_log;
+        let last = log.last_index();
         match message.get_msg_type() {
             // A leader tells a follower to commit only what the follower has acknowledged.
             MessageType::MsgHeartbeat if message.commit > last => {
                 return Err(Damaged("the leader has seen entries here that are gone"));
             }
-            MessageType::MsgAppend => {
-                let log = &self.node.raft.raft_log;
-                let contradicts = |entry: &Entry| {
-                    let here = log.term(entry.index).ok().filter(|_| entry.index <= committed);
-                    here.is_some_and(|term| term != NOBODY && term != entry.term)
-                };
-                if message.entries.iter().any(contradicts) {
-                    return Err(Damaged("the leader's log contradicts what was committed here"));
-                }
+            MessageType::MsgAppend if self.contradicts(&message.entries) => {
+                return Err(Damaged("the leader's log contradicts what was committed here"));
             }
-            MessageType::MsgAppendResponse if message.index > last => return Ok(()),
+            // No replica has more than its leader has sent.
+            MessageType::MsgAppendResponse
+                if message.index.max(message.request_snapshot) > last =>
+            {
+                return Ok(());
+            }
+            // Nobody can have been asked yet: that is done when the log is durable.
+            MessageType::MsgRequestVoteResponse if log.persisted < last => return Ok(()),
             // Whoever lacks the data cannot lead.
             MessageType::MsgTimeoutNow if self.log().state.incomplete => return Ok(()),
             _ => {}
@@ -137,10 +137,20 @@ impl Consensus {
         Ok(())
     }
 
+    /// Whether entries differ from what was committed here.
+    fn contradicts(&self, entries: &[Entry]) -> bool {
+        let log = &self.node.raft.raft_log;
+        let here = |entry: &Entry| log.term(entry.index).ok().filter(|term| *term != 0);
+        let committed = entries.iter().take_while(|entry| entry.index <= log.committed);
+        committed.into_iter().any(|entry| here(entry).is_some_and(|term| term != entry.term))
+    }
+
     /// Time has passed.
     pub(super) fn tick(&mut self) {
         if !self.log().state.incomplete {
-            self.node.tick();
+            if self.may_campaign() || self.leads() {
+                self.node.tick();
+            }
         } else if self.node.raft.pending_request_snapshot == 0 {
             // Without its data it waits for a copy and does not want to lead.
             let _ = self.node.request_snapshot();
@@ -150,10 +160,20 @@ impl Consensus {
 
     /// Asks the others whether this replica may lead; harmless while they hear of a leader.
     pub(super) fn campaign(&mut self) {
-        if !self.log().state.incomplete {
+        // One that waits for votes goes on waiting: to begin anew would make them worthless, and
+        // with disks that need longer than its caller waits, nobody would ever be elected.
+        let waits = self.node.raft.state == StateRole::Candidate;
+        if !waits && !self.log().state.incomplete && self.may_campaign() {
             let _ = self.node.campaign();
         }
         self.draw_timeout();
+    }
+
+    /// A replica that needs nobody's vote but its own leads at once, which the library allows only
+    /// when all of its log is durable.
+    fn may_campaign(&self) -> bool {
+        let log = &self.node.raft.raft_log;
+        log.persisted == log.last_index() || !self.node.raft.prs().is_singleton()
     }
 
     /// The connection to a node is lost. Tells whether it led.
@@ -178,6 +198,10 @@ impl Consensus {
 
     /// Appends an entry. Nothing if this replica does not lead or too much waits to be committed.
     pub(super) fn propose(&mut self, payload: Vec<u8>) -> Option<Place> {
+        if !self.takes_proposals() {
+            // The library would say that it has sent it to the leader.
+            return None;
+        }
         self.node.propose(Vec::new(), payload).ok()?;
         let raft = &self.node.raft;
         Some(Place { term: raft.term, index: raft.raft_log.last_index() })
@@ -208,6 +232,11 @@ impl Consensus {
         self.node.raft.term
     }
 
+    /// Term and vote.
+    pub(super) fn hard(&self) -> HardState {
+        self.node.raft.hard_state()
+    }
+
     /// How many replicas are a majority.
     pub(super) fn majority(&self) -> usize {
         self.log().state.conf.voters.len() / 2 + 1
@@ -224,7 +253,9 @@ impl Consensus {
         for replica in self.replicas_on(to) {
             let progress = self.node.raft.prs().get(replica);
             let votes = self.log().state.conf.voters.contains(&replica);
-            if votes && self.takes_proposals() && progress.is_some_and(|p| p.matched == last) {
+            // One that waits for a copy of the partition has the log, but cannot lead.
+            let follows = |p: &Progress| p.matched == last && p.state == ProgressState::Replicate;
+            if votes && self.takes_proposals() && progress.is_some_and(follows) {
                 self.node.transfer_leader(replica);
             }
         }
@@ -257,21 +288,6 @@ impl Consensus {
         let status = if complete { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
         for replica in self.replicas_on(to) {
             self.node.report_snapshot(replica, status);
-        }
-    }
-
-    /// Drops applied entries that are more than are to be kept; a leader keeps fewer if all
-    /// replicas have them.
-    pub(super) fn drop_log(&mut self, limits: &Limits, out: &mut Vec<Change>) {
-        let kept = limits.kept_log_bytes;
-        let progress = self.node.raft.prs().iter();
-        let everybody = progress.map(|(_, progress)| progress.matched).min().unwrap_or(0);
-        let log = self.log();
-        let unneeded = self.leads() && everybody >= log.state.applied;
-        let kept = if unneeded { kept / 8 } else { kept };
-        let index = log.excess(kept).min(log.state.applied);
-        if index >= log.state.dropped + limits.least_dropped {
-            self.log_mut().drop_to(index, out);
         }
     }
 
@@ -310,6 +326,13 @@ impl Consensus {
     pub(super) fn applied(&mut self) {
         let applied = self.log().state.applied;
         self.node.advance_apply_to(applied);
+    }
+
+    /// The other members, and up to which index each has the log for certain.
+    pub(super) fn others(&self) -> Vec<(NodeId, u64)> {
+        let others = self.node.raft.prs().iter().filter(|(id, _)| **id != self.node.raft.id);
+        let node = |id: u64| ReplicaId::from_raft(id).map(ReplicaId::node);
+        others.filter_map(|(id, progress)| Some((node(*id)?, progress.matched))).collect()
     }
 
     /// What Raft calls the replicas of a node that are members.

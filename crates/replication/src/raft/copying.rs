@@ -12,7 +12,7 @@ use super::options::Options;
 use super::running::{Running, Todo};
 use super::snapshot::{Front, Piece, Receiver, Sender, Taken, removals};
 use super::state::State;
-use crate::{Context, Message};
+use crate::{Context, Event, Message};
 
 /// How long a sender waits for a piece to be taken, and a receiver for the next one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,21 +26,32 @@ impl Running {
     ) -> Result<(), Damaged> {
         // What the store holds must be the state at one place of the log.
         let settled = self.applying.is_done() && self.consensus.log().state.ordinal == 0;
-        if self.sender.is_some() || !settled || !self.consensus.leads() {
+        if !self.consensus.leads() {
+            self.behind.clear();
+        }
+        if self.sender.is_some() || !settled || self.behind.is_empty() {
             return Ok(());
         }
-        let Some(to) = self.behind.pop_first() else { return Ok(()) };
         let Some(place) = self.consensus.applied_place() else { return Ok(()) };
+        let Some(permit) = ctx.pace.copies.permit() else { return Ok(()) };
+        let Some(to) = self.behind.pop_first() else { return Ok(()) };
         let state = &self.consensus.log().state;
         let (time_ms, conf) = (state.time_ms, state.conf.clone());
-        let front = Front { place, term: self.consensus.term(), time_ms, conf };
-        self.sender = Some(Sender::new(to, front, options, ctx.now.mono + PATIENCE));
+        self.attempts += 1;
+        let (term, attempt) = (self.consensus.term(), self.attempts);
+        let front = Front { place, term, attempt, time_ms, conf };
+        self.sender = Some(Sender::new(to, front, permit, options, ctx.now.mono + PATIENCE));
         self.send_piece(ctx)
     }
 
+    /// Sends the next piece, if it is due and there is room for it on the way.
     fn send_piece(&mut self, ctx: &mut Context<'_>) -> Result<(), Damaged> {
-        let Some(sender) = &mut self.sender else { return Ok(()) };
+        let Some(sender) = self.sender.as_mut().filter(|sender| sender.due) else { return Ok(()) };
+        if !ctx.peers.has_room(sender.to) {
+            return Ok(());
+        }
         let (to, piece) = (sender.to, sender.piece(ctx.store)?);
+        sender.due = false;
         sender.patience = ctx.now.mono + PATIENCE;
         ctx.out.send(to, Message::Raft(Letter::Piece(piece).encode()));
         Ok(())
@@ -55,8 +66,9 @@ impl Running {
     ) -> Result<(), Damaged> {
         let Some(sender) = &mut self.sender else { return Ok(()) };
         let expected = sender.to == from
-            && sender.front.place.index == taken.index
-            && sender.number == taken.number;
+            && sender.front.attempt == taken.attempt
+            && sender.number == taken.number
+            && !sender.due;
         if !expected {
             return Ok(());
         }
@@ -65,6 +77,7 @@ impl Running {
             return Ok(());
         }
         sender.number += 1;
+        sender.due = true;
         self.send_piece(ctx)
     }
 
@@ -77,14 +90,18 @@ impl Running {
 
     /// Ends the copy that is being sent if nobody takes it, or it is not this replica's any more;
     /// and the one that is being received if nothing comes any more.
-    pub(super) fn check_copy(&mut self, ctx: &Context<'_>) {
+    ///
+    /// # Errors
+    /// [`Damaged`] if a value that is to be sent cannot be read.
+    pub(super) fn check_copy(&mut self, ctx: &mut Context<'_>) -> Result<(), Damaged> {
         let (term, now) = (self.consensus.term(), ctx.now.mono);
         self.receiver.take_if(|copy| copy.front.term != term || copy.patience <= now);
-        let Some(sender) = &self.sender else { return };
+        let Some(sender) = &self.sender else { return Ok(()) };
         let leads = self.consensus.leads() && self.consensus.term() == sender.front.term;
         if !leads || sender.patience <= ctx.now.mono || !ctx.peers.is_up(sender.to) {
             self.end_copy(false);
         }
+        self.send_piece(ctx)
     }
 
     /// Takes a piece of a copy.
@@ -103,13 +120,19 @@ impl Running {
         if !leads || self.consensus.leads() {
             return Ok(());
         }
-        let incomplete = self.consensus.log().state.incomplete;
-        let (index, number) = (front.place.index, piece.number);
-        if !incomplete && self.consensus.has(front.place) {
-            self.receipt(from, Taken { index, number, complete: true });
+        if !piece.makes_sense(options) {
+            ctx.out.count(Event::Malformed);
             return Ok(());
         }
-        if number == 0 {
+        let incomplete = self.consensus.log().state.incomplete;
+        let (attempt, number) = (front.attempt, piece.number);
+        if !incomplete && self.consensus.has(front.place) {
+            self.receipt(from, Taken { attempt, number, complete: true });
+            return Ok(());
+        }
+        let mut receiver = self.receiver.iter();
+        let begun = receiver.any(|copy| copy.from == from && copy.front == *front);
+        if number == 0 && !begun {
             if !self.consensus.may_be_replaced_at(front.place) {
                 return Ok(());
             }
@@ -126,12 +149,12 @@ impl Running {
             receiver.next += 1;
             receiver.patience = ctx.now.mono + PATIENCE;
             let items = piece.items.into_iter().map(Change::Put);
-            self.write(items.collect());
+            self.write(items.collect(), ctx.store);
             if complete {
                 self.complete(options, ctx, &piece.front)?;
             }
         }
-        self.receipt(from, Taken { index, number, complete });
+        self.receipt(from, Taken { attempt, number, complete });
         Ok(())
     }
 
@@ -147,7 +170,7 @@ impl Running {
         log.state.incomplete = true;
         let mut changes = vec![log.state_record()];
         changes.extend(removals(options, ctx.store));
-        self.write(changes);
+        self.write(changes, ctx.store);
     }
 
     /// Everything has arrived: goes on from there.
@@ -158,6 +181,9 @@ impl Running {
         front: &Front,
     ) -> Result<(), Damaged> {
         let mut log = self.consensus.log().clone();
+        let mut changes = Vec::new();
+        // The term of the copy may be new to this replica; it must not go back.
+        log.set_hard(&self.consensus.hard(), &mut changes);
         let state = State {
             applied: front.place.index,
             ordinal: 0,
@@ -168,7 +194,6 @@ impl Running {
             generation: log.state.generation,
             conf: front.conf.clone(),
         };
-        let mut changes = Vec::new();
         log.replace(state, &mut changes);
         // The new state counts only with everything before it, so it goes in one step.
         self.todo.push_back(Todo::Write(changes));

@@ -3,9 +3,12 @@
 //! A letter is a message of Raft, a piece of a copy (kind 16), the receipt of one (kind 17), or a
 //! replica's wish to be a member (kind 18).
 //! A message is `kind u8 | generation of the sender | of the receiver | term | log term | index | commit | commit term | reject u8 | reject hint |
-//! request snapshot | priority | context bytes | count | entries`; numbers are varints, the
-//! priority a zigzag one. An entry is `kind u8 | term | index | data bytes`.
-//! The nodes are those of the envelope around it.
+//! request snapshot | context bytes | count | entries`; numbers are varints. An entry is
+//! `kind u8 | term | index | data bytes`. The nodes are those of the envelope around it.
+//!
+//! The library ends the process when a message says what no replica can say. So whatever can be
+//! told from the message alone is checked here ([`makes_sense`]), and what takes the log to tell
+//! by [`super::consensus`].
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::NodeId;
@@ -22,18 +25,20 @@ use crate::wire::primitive::{
 /// The messages that travel, each at the place that is its number on the wire. Raft has others,
 /// which stay inside a replica, or which this store never sends: clients' requests travel in
 /// envelopes of their own, and snapshots in pieces.
-const KINDS: [MessageType; 10] = [
+const KINDS: [MessageType; 9] = [
     MessageType::MsgAppend,
     MessageType::MsgAppendResponse,
     MessageType::MsgRequestVote,
     MessageType::MsgRequestVoteResponse,
     MessageType::MsgHeartbeat,
     MessageType::MsgHeartbeatResponse,
-    MessageType::MsgTransferLeader,
     MessageType::MsgTimeoutNow,
     MessageType::MsgRequestPreVote,
     MessageType::MsgRequestPreVoteResponse,
 ];
+
+/// No term and no index comes near this, so that nothing that is added to one overflows.
+pub(super) const MAX_NUMBER: u64 = 1 << 60;
 
 const PIECE: u8 = 16;
 const TAKEN: u8 = 17;
@@ -64,7 +69,7 @@ impl Letter {
             }
             Letter::Taken(taken) => {
                 out.put_u8(TAKEN);
-                put_varint(&mut out, taken.index);
+                put_varint(&mut out, taken.attempt);
                 put_varint(&mut out, taken.number);
                 put_flag(&mut out, taken.complete);
             }
@@ -86,8 +91,8 @@ impl Letter {
         let letter = match kind {
             PIECE => Letter::Piece(Piece::decode(&mut input)?),
             TAKEN => {
-                let (index, number) = (get_varint(&mut input)?, get_varint(&mut input)?);
-                Letter::Taken(Taken { index, number, complete: get_flag(&mut input)? })
+                let (attempt, number) = (get_varint(&mut input)?, get_varint(&mut input)?);
+                Letter::Taken(Taken { attempt, number, complete: get_flag(&mut input)? })
             }
             JOIN => {
                 let generation = input.try_get_u32_le()?;
@@ -120,7 +125,6 @@ fn put_message(out: &mut BytesMut, message: &Message) {
     put_flag(out, message.reject);
     put_varint(out, message.reject_hint);
     put_varint(out, message.request_snapshot);
-    put_varint(out, ((message.priority << 1) ^ (message.priority >> 63)) as u64);
     put_bytes(out, &message.context);
     put_size(out, message.entries.len());
     for entry in &message.entries {
@@ -147,20 +151,35 @@ fn get_message(
     message.reject = get_flag(input)?;
     message.reject_hint = get_varint(input)?;
     message.request_snapshot = get_varint(input)?;
-    let priority = get_varint(input)?;
-    message.priority = (priority >> 1) as i64 ^ -((priority & 1) as i64);
     message.context = get_bytes(input)?;
     let mut entries = Vec::new();
     for _ in 0..get_size(input)? {
         entries.push(get_entry(input)?);
     }
-    // Raft takes for granted that entries follow their predecessor and one another.
-    let consecutive = (message.index.wrapping_add(1)..).zip(&entries).all(|(i, e)| e.index == i);
-    if !consecutive {
-        return Err(WireError("a Raft message makes no sense"));
-    }
     message.entries = entries.into();
-    Ok(message)
+    if makes_sense(&message) {
+        Ok(message)
+    } else {
+        Err(WireError("a Raft message makes no sense"))
+    }
+}
+
+/// Whether a replica could have sent this message, as far as it shows by itself.
+fn makes_sense(message: &Message) -> bool {
+    let Message { term, log_term, index, commit, commit_term, .. } = *message;
+    let numbers =
+        [term, log_term, index, commit, commit_term, message.reject_hint, message.request_snapshot];
+    // The library takes term zero for a message of this replica to itself.
+    if term == 0 || numbers.into_iter().any(|number| number > MAX_NUMBER) {
+        return false;
+    }
+    // Only the place before the first entry has term zero; terms never go back on the way.
+    let appends = message.get_msg_type() == MessageType::MsgAppend;
+    let begins = !appends || (log_term <= term && (index == 0) == (log_term == 0));
+    let terms = std::iter::once(log_term.max(1)).chain(message.entries.iter().map(|e| e.term));
+    let follows = (index + 1..).zip(&message.entries).all(|(at, entry)| entry.index == at);
+    let carries = message.entries.is_empty() || (appends && terms.is_sorted() && follows);
+    begins && carries && message.entries.iter().all(|entry| entry.term <= term)
 }
 
 fn get_id(input: &mut Bytes, node: NodeId) -> Result<u64, WireError> {
@@ -204,7 +223,6 @@ mod tests {
         message.set_msg_type(MessageType::MsgAppend);
         message.log_term = 6;
         message.commit = 4;
-        message.priority = -3;
         message.context = Bytes::from_static(b"round");
         let entry = |index| Entry { term: 7, index, data: "x".into(), ..Entry::default() };
         message.entries = vec![entry(5), entry(6)].into();
@@ -213,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_letter_comes_out_as_it_went_in_and_not_if_it_is_cut() {
-        let taken = Taken { index: 300, number: 2, complete: true };
+        let taken = Taken { attempt: 300, number: 2, complete: true };
         let join = Join { generation: 7, complete: false };
         for sent in [Letter::Raft(message()), Letter::Taken(taken), Letter::Join(join)] {
             let bytes = sent.encode();
@@ -229,6 +247,27 @@ mod tests {
         let mut sent = message();
         sent.entries.last_mut().unwrap().index = 9;
         assert!(Letter::decode(Letter::Raft(sent).encode(), node(1), node(2)).is_err());
+    }
+
+    #[test]
+    fn what_no_replica_can_say_is_refused() {
+        let nonsense: [fn(&mut Message); 9] = [
+            |message| message.term = 0,
+            |message| message.term = u64::MAX,
+            |message| message.index = u64::MAX,
+            |message| message.commit = u64::MAX,
+            |message| message.reject_hint = u64::MAX,
+            |message| message.log_term = 0,
+            |message| message.log_term = 8,
+            |message| message.entries.last_mut().unwrap().term = 6,
+            |message| message.entries.last_mut().unwrap().term = 8,
+        ];
+        for change in nonsense {
+            let mut sent = message();
+            sent.entries.first_mut().unwrap().term = 7;
+            change(&mut sent);
+            assert!(Letter::decode(Letter::Raft(sent).encode(), node(1), node(2)).is_err());
+        }
     }
 
     #[test]

@@ -105,8 +105,13 @@ impl Log {
             log.hard_writes = version.hlc.0;
         }
         log.load_entries(store)?;
-        if log.last() < log.state.applied {
+        if log.last() < log.state.applied || log.state.applied < log.state.dropped {
             return Err(Damaged("entries that were applied are missing"));
+        }
+        let in_order = log.entries.iter().map(|entry| entry.term);
+        let terms = std::iter::once(log.state.dropped_term).chain(in_order);
+        if !terms.chain([log.hard.term]).is_sorted() {
+            return Err(Damaged("terms go back in the log"));
         }
         log.hard.commit = log.state.applied;
         Ok(log)
@@ -226,6 +231,7 @@ impl Log {
         out.push(self.home.remove(self.state.dropped + 1, self.last() + 1));
         self.entries.clear();
         self.bytes = 0;
+        // Whatever was known to be committed lies before that.
         self.hard.commit = state.applied;
         self.state = state;
         out.push(self.state_record());

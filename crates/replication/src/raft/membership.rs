@@ -47,9 +47,13 @@ impl Running {
     /// Reports when this replica has become a member with all that members hold.
     pub(super) fn check_membership(&mut self, ctx: &mut Context<'_>) {
         let state = &self.consensus.log().state;
-        if !self.is_member && !state.incomplete && state.conf.voters.contains(&self.me.raft()) {
+        let votes = state.conf.voters.contains(&self.me.raft());
+        if votes && !self.is_member && !state.incomplete {
             self.is_member = true;
             ctx.out.rebuilt(self.written);
+        } else if !votes {
+            // The others have given it up, though it has lost nothing: it may come back as it is.
+            self.is_member = false;
         }
     }
 }
@@ -73,12 +77,16 @@ impl Consensus {
         } else {
             let former = conf.voters.iter().chain(&conf.learners).copied();
             let same = |id: &u64| ReplicaId::from_raft(*id).is_some_and(|id| id.node() == node);
-            let former = former.filter(same);
-            changes.extend(former.map(|former| single(ConfChangeType::RemoveNode, former)));
-            if changes.is_empty() {
-                // The node is no member of the group at all.
+            let former: Vec<u64> = former.filter(same).collect();
+            let progress = self.library().raft.prs();
+            let answers = |id: &u64| progress.get(*id).is_some_and(|p| p.recent_active);
+            if former.is_empty() || former.iter().any(answers) {
+                // The node is no member of the group at all; or the replica it has now is there,
+                // or was just now, and this wish is an old one.
                 return;
             }
+            let remove = |id: u64| single(ConfChangeType::RemoveNode, id);
+            changes.extend(former.into_iter().map(remove));
             changes.push(single(ConfChangeType::AddLearnerNode, id));
         }
         let mut change = ConfChangeV2::default();

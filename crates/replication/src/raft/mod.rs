@@ -12,8 +12,10 @@
 //! | `running` | a replica whose log is whole: a turn of it |
 //! | `timing` | what a replica does because time has passed |
 //! | `proposals` | writes on their way into the log, and back as answers |
+//! | `room` | what is refused because it could not be applied |
 //! | `consensus` | the library `raft`, with everything that could make it panic kept away |
 //! | `log` | entries, term, vote and applied index, as records of the node's store |
+//! | `retention` | which entries are kept |
 //! | `state` | how far the log is applied, and who is a member |
 //! | `payload` | what an entry says |
 //! | `machine` | what it does to keys |
@@ -45,6 +47,8 @@ mod payload;
 mod proposals;
 mod reads;
 mod replica;
+mod retention;
+mod room;
 mod running;
 mod serve;
 mod snapshot;

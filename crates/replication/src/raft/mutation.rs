@@ -17,6 +17,9 @@ pub enum Mutation {
     /// Commit what commands change without how far the log is applied.
     #[cfg(any(test, feature = "mutations"))]
     ForgetApplied,
+    /// Let a replica that lost what it had promised go on under its old identity.
+    #[cfg(any(test, feature = "mutations"))]
+    KeepIdentity,
     /// Let each leader's own clock decide what has expired.
     #[cfg(any(test, feature = "mutations"))]
     ExpireByOwnClock,
@@ -25,10 +28,11 @@ pub enum Mutation {
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 4] = [
+    pub const ALL: [Mutation; 5] = [
         Mutation::PromiseBeforeDurable,
         Mutation::ReadWithoutRound,
         Mutation::ForgetApplied,
+        Mutation::KeepIdentity,
         Mutation::ExpireByOwnClock,
     ];
 }
@@ -50,5 +54,6 @@ questions! {
     promises_before_durable asks PromiseBeforeDurable;
     reads_without_round asks ReadWithoutRound;
     forgets_applied asks ForgetApplied;
+    keeps_identity asks KeepIdentity;
     expires_by_own_clock asks ExpireByOwnClock;
 }

@@ -44,6 +44,9 @@ pub struct Limits {
     /// Bytes of applied entries that are kept for replicas that fell behind. Whoever is further
     /// behind gets a copy of the partition.
     pub kept_log_bytes: usize,
+    /// Bytes of applied entries that a leader keeps for a replica that is up and has not got them,
+    /// or is getting a copy. In memory, so this is the price of a follower that lags.
+    pub lagging_log_bytes: usize,
     /// How many entries are dropped at once, at least: each time costs a write.
     pub least_dropped: u64,
     /// How much a piece of a copy holds.
@@ -59,6 +62,7 @@ impl Limits {
         entry_bytes: 256 << 10,
         max_uncommitted_bytes: 16 << 20,
         kept_log_bytes: 1 << 20,
+        lagging_log_bytes: 32 << 20,
         least_dropped: 64,
         piece: ScanLimit { items: 2048, bytes: 256 << 10 },
     };

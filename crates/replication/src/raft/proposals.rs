@@ -6,7 +6,6 @@ use kvorum_core::{Error, Executed, Mono};
 
 use super::apply::Applied;
 use super::consensus::{Consensus, Place};
-use super::options::Limits;
 use super::payload::{Command, Payload};
 use super::reads::Waiting;
 use crate::{Outbox, Ticket};
@@ -62,21 +61,28 @@ impl Proposals {
         self.bytes
     }
 
+    /// Entries under way.
+    pub(super) fn entries(&self) -> usize {
+        self.proposed.len()
+    }
+
     /// Proposes what has arrived: one entry, or few if it is much.
     pub(super) fn propose(
         &mut self,
         consensus: &mut Consensus,
         time_ms: u64,
-        limits: &Limits,
+        entry_bytes: usize,
         out: &mut Outbox,
     ) {
         let mut writes = std::mem::take(&mut self.arrived).into_iter().peekable();
         let mut reads = std::mem::take(&mut self.late);
+        // The clock may have gone back since they arrived.
+        let time_ms = reads.iter().map(|read| read.arrived_ms).fold(time_ms, u64::max);
         while writes.peek().is_some() || !reads.is_empty() {
             let mut payload = Payload { time_ms, commands: Vec::new() };
             let mut commands = Vec::new();
             let mut bytes = 0;
-            while let Some(write) = writes.next_if(|_| bytes < limits.entry_bytes) {
+            while let Some(write) = writes.next_if(|_| bytes < entry_bytes) {
                 bytes += write.weight;
                 commands.push(Some((write.ticket, write.deadline)));
                 payload.commands.push(write.command);

@@ -16,6 +16,9 @@ use crate::Ticket;
 pub(super) struct Waiting {
     pub(super) ticket: Ticket,
     pub(super) request: Request,
+    /// The time of the clock when it arrived, in milliseconds since 1970. What expires later may
+    /// still be answered, so a read waits at most once for the time of the log.
+    pub(super) arrived_ms: u64,
 }
 
 /// The reads that wait.

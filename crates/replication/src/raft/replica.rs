@@ -28,6 +28,8 @@ enum Stage {
     /// as the store has a frame for that.
     Lost {
         again: Mono,
+        /// The [`Running::life`] of the one that takes its place.
+        life: u64,
         log: Box<Log>,
         changes: Vec<Change>,
     },
@@ -40,42 +42,51 @@ impl Replica {
         Replica { options, stage: Stage::New }
     }
 
-    /// Does something with the running replica, which is started if it is new.
-    fn with(
-        &mut self,
-        ctx: &mut Context<'_>,
-        act: impl FnOnce(&mut Running, &Options, &mut Context<'_>) -> Result<(), Damaged>,
-    ) {
-        let result = match &mut self.stage {
-            Stage::New => Running::start(&self.options, ctx).and_then(|mut running| {
-                let result = act(&mut running, &self.options, ctx);
-                self.stage = Stage::Running(Box::new(running));
-                result
-            }),
-            Stage::Running(running) => act(running, &self.options, ctx),
-            Stage::Lost { .. } => Ok(()),
-        };
-        if result.is_err() {
-            ctx.out.count(Event::Corrupt);
-            self.lose(ctx);
+    /// Reads the log, if that has not been done.
+    fn start(&mut self, ctx: &mut Context<'_>) {
+        if matches!(self.stage, Stage::New) {
+            match Running::start(&self.options, ctx) {
+                Ok(running) => self.stage = Stage::Running(Box::new(running)),
+                Err(Damaged(_)) => self.damaged(ctx),
+            }
         }
+    }
+
+    /// Tells the replicas that this node has had since its start apart.
+    #[cfg(test)]
+    pub(super) fn life(&self) -> u64 {
+        match &self.stage {
+            Stage::New => 0,
+            Stage::Running(running) => running.life,
+            Stage::Lost { life, .. } => *life,
+        }
+    }
+
+    fn damaged(&mut self, ctx: &mut Context<'_>) {
+        ctx.out.count(Event::Corrupt);
+        self.lose(ctx);
     }
 
     /// Ends this replica and prepares another one in its place.
     fn lose(&mut self, ctx: &mut Context<'_>) {
+        let mut life = 0;
         if let Stage::Running(running) = &mut self.stage {
             running.abandon(ctx);
+            life = running.life + 1;
+        } else if let Stage::Lost { life: lost, .. } = &self.stage {
+            life = *lost;
         }
         // The seed is new at every start, so this generation has not been there before.
         let mut draw = Draw::new(self.options.seed ^ ctx.now.mono.0);
         let generation = u32::try_from(draw.between(1, u32::MAX as usize)).unwrap_or(1);
+        let generation = if self.options.keeps_identity() { 0 } else { generation };
         let mut changes = Vec::new();
         let log = Box::new(Log::reborn(home(&self.options), generation, &mut changes));
-        self.stage = Stage::Lost { again: ctx.now.mono, log, changes };
+        self.stage = Stage::Lost { again: ctx.now.mono, life, log, changes };
     }
 
     fn replace(&mut self, ctx: &mut Context<'_>) {
-        let Stage::Lost { again, log, changes } = &mut self.stage else { return };
+        let Stage::Lost { again, life, log, changes } = &mut self.stage else { return };
         let Ok(lsn) = ctx.store.commit(changes) else {
             *again = ctx.now.mono + RETRY;
             return;
@@ -83,6 +94,7 @@ impl Replica {
         match Running::with_log(Log::clone(log), &self.options, ctx) {
             Ok(mut running) => {
                 running.written = Some(lsn);
+                running.life = *life;
                 self.stage = Stage::Running(Box::new(running));
             }
             Err(Damaged(_)) => ctx.out.count(Event::Corrupt),
@@ -92,20 +104,30 @@ impl Replica {
 
 impl Group for Replica {
     fn handle(&mut self, ctx: &mut Context<'_>, input: Input) {
-        match (&self.stage, input) {
-            (_, Input::Rebuild) => self.lose(ctx),
-            (Stage::Lost { .. }, Input::Request { ticket, .. }) => {
+        if matches!(input, Input::Rebuild) {
+            return self.lose(ctx);
+        }
+        self.start(ctx);
+        let result = match (&mut self.stage, input) {
+            (Stage::Running(running), input) => running.handle(&self.options, ctx, input),
+            (_, Input::Request { ticket, .. }) => {
                 ctx.out.reply(ticket, Err(Error::NotLeader { leader: None }));
+                Ok(())
             }
-            (_, input) => {
-                self.with(ctx, |running, options, ctx| running.handle(options, ctx, input));
-            }
+            _ => Ok(()),
+        };
+        if result.is_err() {
+            self.damaged(ctx);
         }
     }
 
     fn end_of_turn(&mut self, ctx: &mut Context<'_>) {
+        self.start(ctx);
         self.replace(ctx);
-        self.with(ctx, |running, options, ctx| running.end_of_turn(options, ctx));
+        let Stage::Running(running) = &mut self.stage else { return };
+        if running.end_of_turn(&self.options, ctx).is_err() {
+            self.damaged(ctx);
+        }
     }
 
     fn gathers(&self) -> bool {

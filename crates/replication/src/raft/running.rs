@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use kvorum_core::{Change, Error, Intent, Lsn, Mono, NodeId, Op, Request};
+use kvorum_core::{Change, Error, Executed, Lsn, Mono, NodeId, Request, Store};
 
 use super::apply::Applying;
 use super::consensus::{Consensus, Ready};
@@ -19,6 +19,7 @@ use super::machine;
 use super::options::Options;
 use super::proposals::{Proposals, Write};
 use super::reads::{Reads, Waiting};
+use super::room::entry_bytes;
 use super::serve::{NotYet, Reader};
 use super::snapshot::{Receiver, Sender};
 use crate::{Context, Event, Input, Message, Ticket};
@@ -55,11 +56,13 @@ pub(super) struct Running {
     /// The store's frame was full: go on then.
     pub(super) retry: Option<Mono>,
     /// How often the consensus has begun anew, so that nothing meant for an earlier one counts.
-    life: u64,
+    pub(super) life: u64,
     /// Replicas that need a copy of the partition.
     pub(super) behind: BTreeSet<NodeId>,
     pub(super) sender: Option<Sender>,
     pub(super) receiver: Option<Receiver>,
+    /// How many copies it has begun to send.
+    pub(super) attempts: u64,
 }
 
 /// What Raft wants done, in order.
@@ -113,6 +116,7 @@ impl Running {
             behind: BTreeSet::new(),
             sender: None,
             receiver: None,
+            attempts: 0,
         };
         running.schedule(options, ctx.now.mono);
         Ok(running)
@@ -147,7 +151,7 @@ impl Running {
                     self.succeed(options, ctx);
                 }
             }
-            Input::Deadline => self.time(options, ctx),
+            Input::Deadline => return self.time(options, ctx),
             // A leaderless group's message, and a rebuild, which the replica has dealt with.
             Input::Message { .. } | Input::Rebuild | Input::Durable(_) => {}
         }
@@ -165,6 +169,10 @@ impl Running {
         match Letter::decode(letter, from, to) {
             // While a copy arrives, the log it replaces must not move.
             Ok(Letter::Raft(message)) if self.receiver.is_some() && is_append(&message) => Ok(()),
+            Ok(Letter::Raft(message)) if !self.has_room_for(&message, ctx.store) => {
+                ctx.out.count(Event::Shed);
+                Ok(())
+            }
             Ok(Letter::Raft(message)) => self.consensus.step(message),
             Ok(Letter::Piece(piece)) => self.piece(options, ctx, from, piece),
             Ok(Letter::Taken(taken)) => self.taken(ctx, from, taken),
@@ -192,19 +200,12 @@ impl Running {
             return;
         }
         if !request.op.is_write() {
-            self.reads.push(Waiting { ticket, request });
+            self.reads.push(Waiting { ticket, request, arrived_ms: ctx.now.wall_ms });
             return;
         }
-        let (weight, limit) = (request.op.weight(), options.limits.max_write_bytes);
-        if weight > limit {
-            let text = format!("the operation holds {weight} bytes; the limit is {limit}");
-            ctx.out.reply(ticket, Err(Error::invalid(text)));
-            return;
-        }
-        let intent = intent(&request);
-        let promised = self.proposals.bytes() + weight + Change::OVERHEAD;
-        if let Err(refused) = ctx.store.room_for(intent, 2, 2 * promised) {
-            ctx.out.reply(ticket, Err(Error::no_room(refused)));
+        let weight = request.op.weight();
+        if let Err(error) = self.admit_write(options, ctx.store, &request.op) {
+            ctx.out.reply(ticket, Err(error));
             return;
         }
         if let Some(command) = machine::command(request.keyspace, request.op) {
@@ -223,7 +224,8 @@ impl Running {
         ctx: &mut Context<'_>,
     ) -> Result<(), Damaged> {
         let time_ms = ctx.now.wall_ms.max(self.consensus.log().state.time_ms);
-        self.proposals.propose(&mut self.consensus, time_ms, &options.limits, ctx.out);
+        let entry_bytes = entry_bytes(&options.limits, ctx.store);
+        self.proposals.propose(&mut self.consensus, time_ms, entry_bytes, ctx.out);
         if self.consensus.can_confirm()
             && let Some(round) = self.reads.begin_round()
         {
@@ -264,7 +266,7 @@ impl Running {
                 ctx.out.send(to, Message::Raft(letter));
             }
         }
-        self.write(ready.changes);
+        self.write(ready.changes, ctx.store);
         self.todo.push_back(Todo::Promise(ready.promises));
         self.todo.push_back(Todo::Persisted(self.life << LIFE_SHIFT | ready.number));
         self.applying.push(ready.committed);
@@ -275,16 +277,17 @@ impl Running {
     }
 
     /// Writes changes of which any first part makes sense by itself.
-    pub(super) fn write(&mut self, all: Vec<Change>) {
-        let mut changes = Vec::new();
+    pub(super) fn write(&mut self, all: Vec<Change>, store: &dyn Store) {
+        let most = COMMIT_BYTES.min(store.max_commit_bytes());
+        let mut changes: Vec<Change> = Vec::new();
         let mut bytes = 0;
         for change in all {
             bytes += change.weight();
-            changes.push(change);
-            if bytes >= COMMIT_BYTES {
+            if bytes > most && !changes.is_empty() {
                 self.todo.push_back(Todo::Write(std::mem::take(&mut changes)));
-                bytes = 0;
+                bytes = change.weight();
             }
+            changes.push(change);
         }
         if !changes.is_empty() {
             self.todo.push_back(Todo::Write(changes));
@@ -325,39 +328,43 @@ impl Running {
         if !consensus.log().state.incomplete {
             self.applying.run(consensus, sender, ctx.store, options, &mut applied)?;
         }
-        for read in self.proposals.settle(applied, ctx.out) {
-            self.answer(options, ctx, read)?;
-        }
+        let reads = self.proposals.settle(applied, ctx.out);
+        self.answer_all(options, ctx, reads)?;
         if self.sender.as_ref().is_some_and(Sender::is_too_large) {
             self.end_copy(false);
         }
         if self.applying.is_done() {
-            for read in self.reads.take_ready(self.consensus.log().state.applied) {
-                self.answer(options, ctx, read)?;
-            }
+            let ready = self.reads.take_ready(self.consensus.log().state.applied);
+            self.answer_all(options, ctx, ready)?;
         }
         Ok(())
     }
 
-    fn answer(
+    fn answer_all(
         &mut self,
         options: &Options,
         ctx: &mut Context<'_>,
-        read: Waiting,
+        reads: Vec<Waiting>,
     ) -> Result<(), Damaged> {
-        let time_ms = self.consensus.log().state.time_ms;
-        let wall_ms = ctx.now.wall_ms;
-        let time_ms = if options.expires_by_own_clock() { wall_ms } else { time_ms };
-        let mut reader = Reader { store: ctx.store, slots: &options.slots, time_ms, wall_ms };
-        match reader.answer(&read.request) {
-            Ok(outcome) => ctx.out.reply(read.ticket, outcome),
-            Err(NotYet::TimeMustPass) => {
-                self.proposals.push_time(read);
-                self.retry = Some(ctx.now.mono);
+        let log_ms = self.consensus.log().state.time_ms;
+        let mut result = Ok(());
+        for read in reads {
+            let wall_ms = read.arrived_ms;
+            let time_ms = if options.expires_by_own_clock() { ctx.now.wall_ms } else { log_ms };
+            let mut reader = Reader { store: ctx.store, slots: &options.slots, time_ms, wall_ms };
+            match reader.answer(&read.request) {
+                Ok(outcome) => ctx.out.reply(read.ticket, outcome),
+                Err(NotYet::TimeMustPass) => {
+                    self.proposals.push_time(read);
+                    self.retry = Some(ctx.now.mono);
+                }
+                Err(NotYet::Damaged(damaged)) => {
+                    result = Err(damaged);
+                    ctx.out.reply(read.ticket, Err(Error::NotLeader { leader: None }));
+                }
             }
-            Err(NotYet::Damaged(damaged)) => return Err(damaged),
         }
-        Ok(())
+        result
     }
 
     /// This replica goes no further: whoever waits for it must ask another.
@@ -366,7 +373,11 @@ impl Running {
             ctx.out.reply(read.ticket, Err(Error::NotLeader { leader: None }));
         }
         for (ticket, executed) in self.proposals.take_all() {
-            ctx.out.reply(ticket, Err(Error::CoordinatorLost { executed }));
+            let error = match executed {
+                Executed::No => Error::NotLeader { leader: None },
+                Executed::Unknown => Error::CoordinatorLost { executed },
+            };
+            ctx.out.reply(ticket, Err(error));
         }
     }
 }
@@ -379,12 +390,4 @@ pub(super) fn home(options: &Options) -> Home {
 /// Whether a message could change the log.
 fn is_append(message: &raft::eraftpb::Message) -> bool {
     message.get_msg_type() == raft::eraftpb::MessageType::MsgAppend
-}
-
-/// What a write wants of the store, as far as can be told before it is applied.
-fn intent(request: &Request) -> Intent {
-    match &request.op {
-        Op::Delete { .. } => Intent::Delete,
-        _ => Intent::NewKey,
-    }
 }

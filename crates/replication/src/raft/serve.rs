@@ -20,7 +20,7 @@ pub(super) struct Reader<'a> {
     pub(super) slots: &'a RangeInclusive<Slot>,
     /// The time of the log: it decides what has expired.
     pub(super) time_ms: u64,
-    /// The time of the leader's clock.
+    /// The time of the leader's clock when the read arrived.
     pub(super) wall_ms: u64,
 }
 

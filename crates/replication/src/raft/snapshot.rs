@@ -19,9 +19,11 @@ use kvorum_core::{
 use raft::eraftpb::ConfState;
 
 use super::consensus::Place;
+use super::letter::MAX_NUMBER;
 use super::log::Damaged;
 use super::options::Options;
-use super::state::{get_members, put_members};
+use super::state::{are_members, get_members, put_members};
+use crate::pace::Permit;
 use crate::wire::WireError;
 use crate::wire::primitive::{
     get_bytes, get_flag, get_header, get_size, get_slot, get_varint, put_bytes, put_flag,
@@ -38,6 +40,9 @@ pub(super) struct Front {
     pub(super) place: Place,
     /// The term of the leader that sends it.
     pub(super) term: u64,
+    /// How many copies this leader has begun: pieces of two do not fit together, even if both show
+    /// the same place.
+    pub(super) attempt: u64,
     /// The time of the log there.
     pub(super) time_ms: u64,
     /// Who is a member there.
@@ -58,8 +63,8 @@ pub(super) struct Piece {
 /// The receiver has taken a piece, or needs none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// The index of the place the copy shows.
-    pub(super) index: u64,
+    /// The copy's [`Front::attempt`].
+    pub(super) attempt: u64,
     pub(super) number: u64,
     /// The receiver has everything.
     pub(super) complete: bool,
@@ -72,6 +77,11 @@ type At = (KeyspaceId, Slot, Bytes);
 pub(super) struct Sender {
     pub(super) to: NodeId,
     pub(super) front: Front,
+    /// Only so many copies leave a node at once.
+    #[allow(dead_code, reason = "it counts as long as it is held")]
+    permit: Permit,
+    /// The next piece has yet to be sent.
+    pub(super) due: bool,
     keyspaces: Vec<KeyspaceId>,
     first_slot: Slot,
     last_slot: Slot,
@@ -89,15 +99,26 @@ pub(super) struct Sender {
 
 impl Sender {
     /// A copy of what the store holds now.
-    pub(super) fn new(to: NodeId, front: Front, options: &Options, patience: Mono) -> Sender {
+    pub(super) fn new(
+        to: NodeId,
+        front: Front,
+        permit: Permit,
+        options: &Options,
+        patience: Mono,
+    ) -> Sender {
         let start = Cursor::start_of(*options.slots.start());
+        let mut keyspaces = options.keyspaces.clone();
+        // What is set aside is in this order too.
+        keyspaces.sort_unstable();
         Sender {
             to,
             front,
-            keyspaces: options.keyspaces.clone(),
+            permit,
+            due: true,
+            cursor: keyspaces.first().map(|keyspace| (*keyspace, start)),
+            keyspaces,
             first_slot: *options.slots.start(),
             last_slot: *options.slots.end(),
-            cursor: options.keyspaces.first().map(|keyspace| (*keyspace, start)),
             aside: BTreeMap::new(),
             aside_bytes: 0,
             number: 0,
@@ -125,7 +146,7 @@ impl Sender {
             let found = store.value(*keyspace, *slot, key);
             let found = found.map_err(|_| Damaged("a value fails its checksum"))?;
             let old = found.map(|(stored, value)| record(place, &stored.header, value));
-            self.aside_bytes += old.as_ref().map_or(key.len(), Record::weight);
+            self.aside_bytes += weight(place, old.as_ref());
             self.aside.insert(place.clone(), old);
         }
         Ok(())
@@ -158,12 +179,36 @@ impl Sender {
             if let Some((keyspace, cursor)) = &next {
                 self.aside = aside.split_off(&(*keyspace, cursor.slot, cursor.key.clone()));
             }
-            merged.append(&mut aside);
-            items.extend(merged.into_values().flatten());
-            self.cursor = next;
+            merged.append(&mut aside.clone());
+            let (taken, rest) = self.fitting(merged);
+            items = taken;
+            // What has no room any more is read or taken from aside with the next piece.
+            self.cursor = rest.as_ref().map_or(next, |(ks, slot, key)| {
+                Some((*ks, Cursor { slot: *slot, key: key.clone() }))
+            });
+            if let Some(rest) = rest {
+                self.aside.append(&mut aside.split_off(&rest));
+            }
+            let kept = self.aside.iter().map(|(place, old)| weight(place, old.as_ref()));
+            self.aside_bytes = kept.sum();
         }
         let last = self.cursor.is_none();
         Ok(Piece { front: self.front.clone(), number: self.number, items, last })
+    }
+
+    /// The first of the records, as far as one piece has room for them, and where the rest begins.
+    fn fitting(&self, all: BTreeMap<At, Option<Record>>) -> (Vec<Record>, Option<At>) {
+        let mut items: Vec<Record> = Vec::new();
+        let mut bytes = 0;
+        for (at, record) in all {
+            let Some(record) = record else { continue };
+            bytes += record.weight();
+            if !items.is_empty() && (bytes > self.limit.bytes || items.len() == self.limit.items) {
+                return (items, Some(at));
+            }
+            items.push(record);
+        }
+        (items, None)
     }
 
     fn following(&self, keyspace: KeyspaceId) -> Option<(KeyspaceId, Cursor)> {
@@ -200,6 +245,10 @@ pub(super) fn removals(options: &Options, store: &dyn Store) -> Vec<Change> {
     removals
 }
 
+fn weight((_, _, key): &At, old: Option<&Record>) -> usize {
+    Change::OVERHEAD + old.map_or(key.len(), Record::weight)
+}
+
 fn place(record: &Record) -> At {
     (record.keyspace, record.slot, record.key.clone())
 }
@@ -217,9 +266,23 @@ fn record((keyspace, slot, key): &At, header: &Header, value: Bytes) -> Record {
 }
 
 impl Piece {
+    /// Whether a leader could have sent this: what it says is stored unseen, and a configuration
+    /// that makes no sense would end the process.
+    pub(super) fn makes_sense(&self, options: &Options) -> bool {
+        let Front { place, term, conf, .. } = &self.front;
+        let numbers = 0 < place.term && place.term <= *term && 0 < place.index;
+        let bounded = *term <= MAX_NUMBER && place.index <= MAX_NUMBER;
+        let ours = |item: &Record| {
+            options.keyspaces.contains(&item.keyspace)
+                && options.slots.contains(&item.slot)
+                && (1..=kvorum_core::limits::MAX_KEY).contains(&item.key.len())
+        };
+        numbers && bounded && are_members(conf) && self.items.iter().all(ours)
+    }
+
     pub(super) fn encode(&self, out: &mut BytesMut) {
-        let Front { place, term, time_ms, conf } = &self.front;
-        for number in [place.index, place.term, *term, *time_ms, self.number] {
+        let Front { place, term, attempt, time_ms, conf } = &self.front;
+        for number in [place.index, place.term, *term, *attempt, *time_ms, self.number] {
             put_varint(out, number);
         }
         put_members(out, conf);
@@ -238,7 +301,8 @@ impl Piece {
     /// [`WireError`] if the input holds no piece.
     pub(super) fn decode(input: &mut Bytes) -> Result<Piece, WireError> {
         let (index, at) = (get_varint(input)?, get_varint(input)?);
-        let (term, time_ms) = (get_varint(input)?, get_varint(input)?);
+        let (term, attempt) = (get_varint(input)?, get_varint(input)?);
+        let time_ms = get_varint(input)?;
         let number = get_varint(input)?;
         let conf = get_members(input)?;
         let last = get_flag(input)?;
@@ -250,6 +314,6 @@ impl Piece {
             items.push(record(&at, &header, get_bytes(input)?));
         }
         let place = Place { term: at, index };
-        Ok(Piece { front: Front { place, term, time_ms, conf }, number, items, last })
+        Ok(Piece { front: Front { place, term, attempt, time_ms, conf }, number, items, last })
     }
 }

@@ -1,8 +1,11 @@
 //! How far a replica is, and who is a member: what it must know again after a start.
 
+use std::collections::BTreeSet;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::eraftpb::ConfState;
 
+use super::id::ReplicaId;
 use crate::wire::WireError;
 use crate::wire::primitive::{get_flag, get_size, get_varint, put_flag, put_size, put_varint};
 
@@ -92,4 +95,24 @@ pub(super) fn get_members(input: &mut Bytes) -> Result<ConfState, WireError> {
     }
     conf.auto_leave = get_flag(input)?;
     Ok(conf)
+}
+
+/// Whether the library takes this for the members of a group: somebody votes; nobody is named twice
+/// in a list, or votes and learns at once; and lists that belong to a change of members are there
+/// only while one is under way.
+pub(super) fn are_members(conf: &ConfState) -> bool {
+    let ConfState { voters, learners, voters_outgoing, learners_next, .. } = conf;
+    let lists = [voters, learners, voters_outgoing, learners_next];
+    let distinct = |list: &&Vec<u64>| list.iter().collect::<BTreeSet<_>>().len() == list.len();
+    let named = |list: &&Vec<u64>| list.iter().all(|id| ReplicaId::from_raft(*id).is_some());
+    let joint = !voters_outgoing.is_empty();
+    let votes = |id: &u64| voters.contains(id) || voters_outgoing.contains(id);
+    let becomes = |id: &u64| voters_outgoing.contains(id) && !voters.contains(id);
+    !voters.is_empty()
+        && lists.iter().all(distinct)
+        && lists.iter().all(named)
+        && !learners.iter().any(votes)
+        && !learners_next.iter().any(|id| learners.contains(id))
+        && learners_next.iter().all(becomes)
+        && (joint || !conf.auto_leave)
 }

@@ -1,6 +1,7 @@
 //! A group of replicas in a world of one seed, and what must hold of it.
 
 mod histories;
+mod hostile;
 mod linear;
 mod scripts;
 mod world;

@@ -2,6 +2,7 @@
 
 use kvorum_core::{Error, Executed, Mono, NodeId};
 
+use super::log::Damaged;
 use super::options::Options;
 use super::running::{Running, Todo};
 use crate::Context;
@@ -16,7 +17,10 @@ const SUCCESSION_TICKS: u32 = 2;
 
 impl Running {
     /// Looks at the time.
-    pub(super) fn time(&mut self, options: &Options, ctx: &mut Context<'_>) {
+    ///
+    /// # Errors
+    /// [`Damaged`] if something is lost here.
+    pub(super) fn time(&mut self, options: &Options, ctx: &mut Context<'_>) -> Result<(), Damaged> {
         let now = ctx.now.mono;
         if self.retry.is_some_and(|retry| retry <= now) {
             self.retry = None;
@@ -28,14 +32,14 @@ impl Running {
             }
         }
         if self.next_tick > now {
-            return;
+            return Ok(());
         }
         self.ticks += 1;
         self.schedule(options, now);
         self.consensus.tick();
-        self.check_copy(ctx);
+        self.check_copy(ctx)?;
         self.join(options, ctx);
-        self.drop_log(options);
+        self.drop_log(options, ctx);
         self.prefer(options, ctx);
         let need = self.consensus.majority();
         for read in self.reads.take_overdue(now) {
@@ -45,6 +49,7 @@ impl Running {
         for (ticket, executed) in self.proposals.take_overdue(now) {
             ctx.out.reply(ticket, Err(Error::Timeout { need, acked: 0, executed }));
         }
+        Ok(())
     }
 
     /// The leader is gone: asks to lead soon. The members do so one after the other in their order,
@@ -80,10 +85,13 @@ impl Running {
     }
 
     /// Drops entries that nobody needs, as far as is known.
-    fn drop_log(&mut self, options: &Options) {
+    fn drop_log(&mut self, options: &Options, ctx: &Context<'_>) {
         if self.applying.is_done() && !self.consensus.log().state.incomplete {
             let mut changes = Vec::new();
-            self.consensus.drop_log(&options.limits, &mut changes);
+            let is_up = |node: NodeId| ctx.peers.is_up(node);
+            // Whoever gets a copy goes on behind the place it shows.
+            let copied = self.sender.as_ref().map(|copy| copy.front.place.index);
+            self.consensus.drop_log(&options.limits, is_up, copied, &mut changes);
             if !changes.is_empty() {
                 // In one step: where the log begins, and that what was before it is gone.
                 self.todo.push_back(Todo::Write(changes));

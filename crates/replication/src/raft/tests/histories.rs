@@ -54,6 +54,7 @@ impl Run {
         if world.draw.between(0, 2) == 0 {
             // Whoever is behind needs a copy, and many pieces of it.
             world.limits.kept_log_bytes = 0;
+            world.limits.lagging_log_bytes = 0;
             world.limits.least_dropped = 1;
             world.limits.piece.items = 1;
         }

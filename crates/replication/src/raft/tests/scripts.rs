@@ -196,6 +196,7 @@ fn everything_acknowledged_survives_a_power_cut_of_all() {
 fn forgetful(seed: u64) -> World {
     let mut world = World::new(seed, 3);
     world.limits.kept_log_bytes = 0;
+    world.limits.lagging_log_bytes = 0;
     world.limits.least_dropped = 1;
     world.limits.piece.items = 10;
     world.crash_all();

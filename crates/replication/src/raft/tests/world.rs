@@ -8,14 +8,19 @@ use kvorum_core::{
     Reply, Request, Slot, Store, Writer,
 };
 
+use raft::Storage;
+
 use super::super::election::Draw;
+use super::super::letter::Letter;
+use super::super::log::{Home, Log};
 use super::super::{Limits, Mutation, Options, Replica};
 use crate::memory_store::MemoryStore;
 use crate::pace::Pace;
-use crate::{Context, Effect, Group, Input, Message, Outbox, Peers, Ticket};
+use crate::{Context, Effect, Event, Group, Input, Message, Outbox, Peers, Ticket};
 
 pub(super) const KEYSPACE: KeyspaceId = KeyspaceId(7);
-const WALL_MS: u64 = 1_700_000_000_000;
+pub(super) const PARTITION: PartitionId = PartitionId { placement: 0, number: 0 };
+pub(super) const WALL_MS: u64 = 1_700_000_000_000;
 
 /// One node with one replica.
 pub(super) struct Node {
@@ -48,10 +53,17 @@ pub(super) struct World {
     pub(super) loss: usize,
     /// The longest a sync takes, in microseconds.
     pub(super) slowest_sync: usize,
+    /// The shortest.
+    pub(super) fastest_sync: usize,
+    /// Connections stand while nothing gets through.
+    pub(super) hide_cuts: bool,
+    /// Pieces of copies that have been sent.
+    pub(super) pieces: usize,
     sent: u64,
     tickets: u64,
     pace: Pace,
     pub(super) answers: Vec<(NodeId, Ticket, Outcome<Reply>)>,
+    events: Vec<Event>,
     /// What happened, for comparing two runs.
     pub(super) trace: Vec<String>,
     /// How far a node's wall clock is ahead, in milliseconds.
@@ -64,11 +76,13 @@ struct Connected<'a> {
     cut: &'a BTreeSet<(NodeId, NodeId)>,
     alive: &'a BTreeSet<NodeId>,
     me: NodeId,
+    hide_cuts: bool,
 }
 
 impl Peers for Connected<'_> {
     fn is_up(&self, node: NodeId) -> bool {
-        self.alive.contains(&node) && !self.cut.contains(&(self.me, node))
+        let cut = !self.hide_cuts && self.cut.contains(&(self.me, node));
+        self.alive.contains(&node) && !cut
     }
 
     fn has_room(&self, _: NodeId) -> bool {
@@ -102,10 +116,14 @@ impl World {
             kept_back: Vec::new(),
             loss: 0,
             slowest_sync: 3000,
+            fastest_sync: 50,
+            hide_cuts: false,
+            pieces: 0,
             sent: 0,
             tickets: 0,
             pace: Pace::default(),
             answers: Vec::new(),
+            events: Vec::new(),
             trace: Vec::new(),
             skew_ms: BTreeMap::new(),
             rebuilding: BTreeSet::new(),
@@ -119,7 +137,7 @@ impl World {
     fn start(&mut self, node: NodeId, store: MemoryStore) {
         let starts = self.nodes.get(&node).map_or(1, |node| node.starts + 1);
         let replica = Replica::new(Options {
-            partition: PartitionId { placement: 0, number: 0 },
+            partition: PARTITION,
             slots: Slot::new(0).unwrap()..=Slot::new(16383).unwrap(),
             keyspaces: vec![KEYSPACE],
             members: self.members.clone(),
@@ -189,6 +207,13 @@ impl World {
 
     /// Asks a node.
     pub(super) fn ask(&mut self, node: NodeId, op: Op, patience: Duration) -> Ticket {
+        let (ticket, input) = self.request(op, patience);
+        self.turn(node, vec![input]);
+        ticket
+    }
+
+    /// A request and its ticket.
+    pub(super) fn request(&mut self, op: Op, patience: Duration) -> (Ticket, Input) {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let request = Request {
@@ -199,22 +224,38 @@ impl World {
             min_version: None,
             deadline: self.now + patience,
         };
-        self.turn(node, vec![Input::Request { ticket, request }]);
-        ticket
+        (ticket, Input::Request { ticket, request })
+    }
+
+    /// The answers to a request.
+    pub(super) fn answers_to(&self, ticket: Ticket) -> Vec<&Outcome<Reply>> {
+        let answers = self.answers.iter().filter(|(_, answered, _)| *answered == ticket);
+        answers.map(|(_, _, outcome)| outcome).collect()
+    }
+
+    /// How often a node has counted an event.
+    pub(super) fn counted(&self, event: Event) -> usize {
+        self.events.iter().filter(|counted| **counted == event).count()
     }
 
     pub(super) fn is_alive(&self, node: NodeId) -> bool {
         self.nodes[&node].alive
     }
 
-    fn turn(&mut self, id: NodeId, inputs: Vec<Input>) {
+    /// Hands a node a letter, whoever wrote it.
+    pub(super) fn deliver(&mut self, from: NodeId, to: NodeId, letter: &Letter) {
+        self.turn(to, vec![Input::Message { from, message: Message::Raft(letter.encode()) }]);
+    }
+
+    pub(super) fn turn(&mut self, id: NodeId, inputs: Vec<Input>) {
         let alive = self.nodes.iter().filter(|(_, node)| node.alive).map(|(id, _)| *id).collect();
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.alive) else { return };
         let mut out = Outbox::default();
         let skew_ms = self.skew_ms.get(&id).copied().unwrap_or(0);
         let wall_ms = (WALL_MS + self.now.0 / 1000).saturating_add_signed(skew_ms);
         let now = Now { mono: self.now, wall_ms };
-        let peers = Connected { cut: &self.cut, alive: &alive, me: id };
+        let hide_cuts = self.hide_cuts;
+        let peers = Connected { cut: &self.cut, alive: &alive, me: id, hide_cuts };
         let Node { replica, store, clock, .. } = node;
         let mut inputs = inputs;
         loop {
@@ -242,6 +283,7 @@ impl World {
                     }
                     (None, Effect::Send { to, message, .. }) => {
                         self.sent += 1;
+                        self.pieces += usize::from(is_piece(&message));
                         let lost = self.draw.between(0, 100) < self.loss;
                         if self.hung.contains(&id) {
                             self.kept_back.push((id, to, message));
@@ -256,7 +298,7 @@ impl World {
                     (None, Effect::Rebuilt { .. }) => {
                         self.rebuilding.remove(&id);
                     }
-                    (None, Effect::Count(_)) => {}
+                    (None, Effect::Count(event)) => self.events.push(event),
                 }
             }
             if inputs.is_empty() {
@@ -264,7 +306,9 @@ impl World {
             }
         }
         if node.syncing.is_none() && node.store.last() > node.store.durable() {
-            let delay = Duration::from_micros(self.draw.between(50, self.slowest_sync) as u64);
+            let delay = Duration::from_micros(
+                self.draw.between(self.fastest_sync, self.slowest_sync) as u64,
+            );
             node.syncing = Some((self.now + delay, node.store.last()));
         }
     }
@@ -322,6 +366,24 @@ impl World {
         true
     }
 
+    /// Term and index of the last entry that a node has stored.
+    pub(super) fn last(&mut self, node: NodeId) -> (u64, u64) {
+        let home = Home { slot: Slot::new(0).unwrap(), partition: PARTITION };
+        let store = &mut self.nodes.get_mut(&node).unwrap().store;
+        let log = Log::load(home, &[], store).unwrap();
+        (log.term(log.last()).unwrap(), log.last())
+    }
+
+    /// Damages everything that a node holds of its log.
+    pub(super) fn damage_log(&mut self, node: NodeId) {
+        self.nodes.get_mut(&node).unwrap().store.damage_all(KeyspaceId::RAFT);
+    }
+
+    /// Tells a node's replicas apart.
+    pub(super) fn life(&self, node: NodeId) -> u64 {
+        self.nodes[&node].replica.life()
+    }
+
     /// How many keys a node holds.
     pub(super) fn count(&self, node: NodeId) -> u64 {
         let (first, last) = (Slot::new(0).unwrap(), Slot::new(16383).unwrap());
@@ -362,6 +424,12 @@ impl World {
         }
         last.unwrap_or(Err(kvorum_core::Error::NotLeader { leader: None }))
     }
+}
+
+fn is_piece(message: &Message) -> bool {
+    let Message::Raft(letter) = message else { return false };
+    let (one, other) = (NodeId::new(1).unwrap(), NodeId::new(2).unwrap());
+    matches!(Letter::decode(letter.clone(), one, other), Ok(Letter::Piece(_)))
 }
 
 /// What every replica holds for a key.
