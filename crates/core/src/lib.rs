@@ -35,5 +35,5 @@ pub use record::{Header, Record};
 pub use slot::{SLOTS, Slot};
 pub use store::{Change, Cursor, Intent, Lsn, Page, ReadError, Refused, ScanLimit, Store, Stored};
 pub use time::{Mono, Now};
-pub use txn::{Action, Answer, Compare, Condition, Done, Output, Refusal, Step, Txn};
+pub use txn::{Action, Answer, Compare, Condition, Done, ExpiryIs, Output, Refusal, Step, Txn};
 pub use version::{Hlc, Version, Writer};

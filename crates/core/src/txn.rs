@@ -26,16 +26,32 @@ impl Txn {
         Txn { then: vec![step], ..Txn::default() }
     }
 
+    /// How deep transactions may lie in each other: one that is a step holds none itself.
+    pub const MAX_DEPTH: usize = 2;
+
     /// The keys it names, in the order it names them.
-    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+    #[must_use]
+    pub fn keys(&self) -> Box<dyn Iterator<Item = &Bytes> + '_> {
         let compared = self.compare.iter().map(|compare| &compare.key);
-        compared.chain(self.then.iter().chain(&self.otherwise).map(|step| &step.key))
+        let steps = self.steps().flat_map(|step| {
+            let (from, inner) = match &step.action {
+                Action::Copy { from } => (Some(from), None),
+                Action::Txn(inner) => (None, Some(inner.keys())),
+                _ => (None, None),
+            };
+            std::iter::once(&step.key).chain(from).chain(inner.into_iter().flatten())
+        });
+        Box::new(compared.chain(steps))
     }
 
     /// Whether it may change anything.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        self.then.iter().chain(&self.otherwise).any(|step| step.action != Action::Read)
+        self.steps().any(|step| match &step.action {
+            Action::Read => false,
+            Action::Txn(inner) => inner.is_write(),
+            _ => true,
+        })
     }
 
     /// Bytes of keys and values.
@@ -46,8 +62,31 @@ impl Txn {
                 if let Condition::Value(value) = &compare.condition { value.len() } else { 0 };
             compare.key.len() + value
         });
-        let steps = self.then.iter().chain(&self.otherwise);
-        compared.chain(steps.map(|step| step.key.len() + step.action.weight())).sum()
+        compared.chain(self.steps().map(|step| step.key.len() + step.action.weight())).sum()
+    }
+
+    /// How many comparisons and steps it has, those of the transactions in it included.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        let inner = self.inner().map(Txn::operations).sum::<usize>();
+        self.compare.len() + self.then.len() + self.otherwise.len() + inner
+    }
+
+    /// How deep transactions lie in each other: 1 if none lies in this one.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        1 + self.inner().map(Txn::depth).max().unwrap_or(0)
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.then.iter().chain(&self.otherwise)
+    }
+
+    fn inner(&self) -> impl Iterator<Item = &Txn> {
+        self.steps().filter_map(|step| match &step.action {
+            Action::Txn(inner) => Some(&**inner),
+            _ => None,
+        })
     }
 }
 
@@ -86,7 +125,23 @@ pub struct Step {
     pub previous: bool,
 }
 
+impl Step {
+    /// The step that does something to a key and does not tell what was there before.
+    #[must_use]
+    pub const fn new(key: Bytes, action: Action) -> Step {
+        Step { key, action, previous: false }
+    }
+
+    /// The step that tells what is stored.
+    #[must_use]
+    pub const fn read(key: Bytes) -> Step {
+        Step { key, action: Action::Read, previous: true }
+    }
+}
+
 /// What a step does to its key. Times are decided by the log, never by a replica's own clock.
+///
+/// What builds on the present value keeps its expiry and its tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Nothing.
@@ -102,11 +157,56 @@ pub enum Action {
     },
     /// Removes the value.
     Delete,
-    /// Adds to the decimal integer that the value is; an absent one counts as zero. Keeps the
-    /// expiry. Refused if the value is no 64-bit integer or the sum is none.
+    /// Adds to the decimal integer that the value is; an absent one counts as zero. Refused if the
+    /// value is no 64-bit integer or the sum is none.
     Add(i64),
-    /// Appends to the value; an absent one counts as empty. Keeps the expiry.
+    /// Adds this number, written in decimal, to the number that the value is; an absent one counts
+    /// as zero. Refused if one of them is no number or the sum is too large.
+    AddDecimal(Bytes),
+    /// Appends to the value; an absent one counts as empty.
     Append(Bytes),
+    /// Writes into the value from an offset on, after zeros if it is shorter. Nothing is written
+    /// if `bytes` is empty.
+    SetRange {
+        /// The first byte that is written.
+        offset: u64,
+        /// What is written.
+        bytes: Bytes,
+    },
+    /// Sets or clears a bit of the value, which grows by zeros if it is too short.
+    SetBit {
+        /// Which bit; the first one is the highest of the first byte.
+        offset: u64,
+        /// Whether it is set.
+        on: bool,
+    },
+    /// Changes when the value stops being visible, and nothing else; at once if that has passed.
+    Expire {
+        /// When.
+        expiry: Expiry,
+        /// What must hold of the present expiry; nothing is changed if one does not.
+        only: Vec<ExpiryIs>,
+    },
+    /// Takes over the value, the expiry and the tag of another key. Refused if it has none.
+    Copy {
+        /// The other key.
+        from: Bytes,
+    },
+    /// Another transaction, with comparisons of its own. The key of the step is one of its keys.
+    Txn(Box<Txn>),
+}
+
+/// What [`Action::Expire`] wants to be true of the expiry a value has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiryIs {
+    /// There is none.
+    Absent,
+    /// There is one.
+    Present,
+    /// It is earlier than the new one. None is later than any.
+    Earlier,
+    /// It is later than the new one. None is later than any.
+    Later,
 }
 
 impl Action {
@@ -114,8 +214,17 @@ impl Action {
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {
-            Action::Put { value, .. } | Action::Append(value) => value.len(),
-            Action::Read | Action::Delete | Action::Add(_) => 0,
+            Action::Put { value, .. }
+            | Action::Append(value)
+            | Action::AddDecimal(value)
+            | Action::SetRange { bytes: value, .. } => value.len(),
+            Action::Copy { from } => from.len(),
+            Action::Txn(inner) => inner.weight(),
+            Action::Read
+            | Action::Delete
+            | Action::Add(_)
+            | Action::SetBit { .. }
+            | Action::Expire { .. } => 0,
         }
     }
 }
@@ -147,8 +256,14 @@ pub struct Done {
 pub enum Output {
     /// Nothing beyond having been done.
     Done,
-    /// A number: the sum of [`Action::Add`], the new length of [`Action::Append`].
+    /// A number: the sum of [`Action::Add`]; the new length after [`Action::Append`] and
+    /// [`Action::SetRange`]; of [`Action::SetBit`] what the bit was; of [`Action::Expire`] 1 if it
+    /// changed something, else 0.
     Integer(i64),
+    /// The value after [`Action::AddDecimal`].
+    Value(Bytes),
+    /// The answer of [`Action::Txn`].
+    Txn(Box<Answer>),
     /// It was not done, because what is stored does not allow it; the other steps were.
     Refused(Refusal),
 }
@@ -165,4 +280,16 @@ pub enum Refusal {
     /// The value would be longer than values may be.
     #[error("value would exceed the maximum allowed size")]
     TooLong,
+    /// The value is not a number.
+    #[error("value is not a valid float")]
+    NotANumber,
+    /// The sum is not finite.
+    #[error("increment would produce NaN or Infinity")]
+    NotFinite,
+    /// The key whose value is wanted has none.
+    #[error("no such key")]
+    NoSuchKey,
+    /// What the transaction answers would be too large with what was stored before.
+    #[error("the values of one transaction's answer are too large together")]
+    AnswerTooLong,
 }

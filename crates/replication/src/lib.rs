@@ -16,7 +16,9 @@
 
 mod group;
 pub mod leaderless;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
+#[cfg_attr(not(test), allow(dead_code))]
+#[allow(clippy::indexing_slicing, clippy::panic)]
 mod memory_store;
 mod message;
 pub mod pace;

@@ -107,9 +107,12 @@ fn of_key(layout: &Layout, keyspace: &Keyspace, key: &[u8]) -> Result<PartitionI
 
 /// All keys of a transaction lie in one slot, so that no division of partitions can part them.
 fn of_txn(layout: &Layout, keyspace: &Keyspace, txn: &Txn) -> Result<PartitionId, Error> {
-    if txn.compare.len() + txn.then.len() + txn.otherwise.len() > limits::MAX_TXN_OPS {
+    if txn.operations() > limits::MAX_TXN_OPS {
         let text = format!("a transaction has at most {} operations", limits::MAX_TXN_OPS);
         return Err(Error::invalid(text));
+    }
+    if txn.depth() > Txn::MAX_DEPTH {
+        return Err(Error::invalid("the transactions lie too deep in each other"));
     }
     let mut keys = txn.keys();
     let first = keys.next().ok_or(Error::Invalid(Cow::Borrowed("the transaction is empty")))?;

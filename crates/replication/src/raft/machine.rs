@@ -13,19 +13,17 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kvorum_core::{
-    Action, Answer, Change, Compare, Condition, Done, Expiry, Header, Hlc, Item, KeyspaceId, Op,
-    Output, Record, Refusal, Reply, Slot, Step, Store, Txn, Version, Writer,
+    Action, Answer, Change, Compare, Condition, Done, Hlc, Item, KeyspaceId, Op, Output, Record,
+    Refusal, Reply, Slot, Step, Store, Txn, Version, Writer,
 };
 
+use super::action::{After, Moment, Value, Write, builds_on_value};
 use super::log::Damaged;
 use super::payload::{Command, What};
 
-/// A value and what is known of it.
-#[derive(Clone, Debug)]
-struct Value {
-    header: Header,
-    bytes: Bytes,
-}
+/// The most bytes of values that one answer tells; one value is told whatever its length. It is
+/// part of the state machine: a step whose answer has no room is not done.
+const MAX_TOLD: usize = 8 << 20;
 
 pub(super) type Place = (KeyspaceId, Slot, Bytes);
 
@@ -121,7 +119,7 @@ impl Apply<'_> {
                 Step { key: key.clone(), previous: false, action: Action::Delete }
             }
         };
-        let mut room = self.max_bytes;
+        let mut room = Room { write: self.max_bytes, told: 0 };
         let done = self.step(keyspace, &step, &mut room)?;
         Ok(Reply::Written { version: self.version, acked: majority, was_live: done.existed })
     }
@@ -131,13 +129,22 @@ impl Apply<'_> {
     /// # Errors
     /// [`Damaged`] if a value it needs cannot be read here.
     pub(super) fn txn(&mut self, keyspace: KeyspaceId, txn: &Txn) -> Result<Answer, Damaged> {
+        let mut room = Room { write: self.max_bytes, told: 0 };
+        self.within(keyspace, txn, &mut room)
+    }
+
+    fn within(
+        &mut self,
+        keyspace: KeyspaceId,
+        txn: &Txn,
+        room: &mut Room,
+    ) -> Result<Answer, Damaged> {
         let mut held = true;
         for compare in &txn.compare {
             held = held && self.holds(keyspace, compare)?;
         }
-        let mut room = self.max_bytes;
         let steps = if held { &txn.then } else { &txn.otherwise };
-        let steps = steps.iter().map(|step| self.step(keyspace, step, &mut room));
+        let steps = steps.iter().map(|step| self.step(keyspace, step, room));
         Ok(Answer { held, steps: steps.collect::<Result<_, _>>()? })
     }
 
@@ -154,18 +161,27 @@ impl Apply<'_> {
         })
     }
 
-    /// Does a step; `room` is how many bytes of values may still be written.
     fn step(
         &mut self,
         keyspace: KeyspaceId,
         step: &Step,
-        room: &mut usize,
+        room: &mut Room,
     ) -> Result<Done, Damaged> {
-        let builds_on = matches!(step.action, Action::Add(_) | Action::Append(_));
-        let before = self.get(keyspace, &step.key, step.previous || builds_on)?;
+        if let Action::Txn(inner) = &step.action {
+            let answer = self.within(keyspace, inner, room)?;
+            let output = Output::Txn(Box::new(answer));
+            return Ok(Done { existed: false, previous: None, version: None, output });
+        }
+        let needed = step.previous || builds_on_value(&step.action);
+        let before = self.get(keyspace, &step.key, needed)?;
         let existed = before.is_some();
         let mut version = before.as_ref().map(|value| value.header.version);
-        let output = match self.outcome(&step.action, before.as_ref()) {
+        let previous = before.as_ref().filter(|_| step.previous);
+        let after = match previous.map_or(Ok(()), |value| room.tell(value.bytes.len())) {
+            Ok(()) => self.after(keyspace, &step.action, before.as_ref(), room)?,
+            Err(refusal) => Err(refusal),
+        };
+        let output = match after {
             Err(refusal) => Output::Refused(refusal),
             Ok(After { write: Write::Nothing, output }) => output,
             Ok(After { write: Write::Remove, output }) => {
@@ -175,11 +191,8 @@ impl Apply<'_> {
                 version = None;
                 output
             }
-            Ok(After { write: Write::Put(value), .. }) if value.bytes.len() > *room => {
-                Output::Refused(Refusal::TooLong)
-            }
             Ok(After { write: Write::Put(value), output }) => {
-                *room -= value.bytes.len();
+                room.write = room.write.saturating_sub(value.bytes.len());
                 version = Some(self.version);
                 self.set(keyspace, &step.key, Some(value));
                 output
@@ -187,56 +200,29 @@ impl Apply<'_> {
         };
         let key = &step.key;
         let item = |Value { header, bytes }| Item { key: key.clone(), header, value: bytes };
-        let previous = before.filter(|_| step.previous).map(item);
+        let refused = output == Output::Refused(Refusal::AnswerTooLong);
+        let previous = before.filter(|_| step.previous && !refused).map(item);
         Ok(Done { existed, previous, version, output })
     }
 
-    /// What an action does to a value.
-    fn outcome(&self, action: &Action, before: Option<&Value>) -> Result<After, Refusal> {
-        let kept = before.map_or((0, 0), |value| (value.header.tag, value.header.expire_ms));
-        match action {
-            Action::Read => Ok(After { write: Write::Nothing, output: Output::Done }),
-            Action::Delete => Ok(After { write: Write::Remove, output: Output::Done }),
-            Action::Put { value, expiry, tag } => {
-                let expire_ms = expiry.map_or(kept.1, |expiry| self.expire_ms(expiry));
-                let dead = expire_ms != 0 && expire_ms <= self.time_ms;
-                let put = || Write::Put(self.value(value.clone(), *tag, expire_ms));
-                let write = if dead { Write::Remove } else { put() };
-                Ok(After { write, output: Output::Done })
-            }
-            Action::Add(by) => {
-                let old = before.map_or(Ok(0), |value| integer(&value.bytes))?;
-                let sum = old.checked_add(*by).ok_or(Refusal::Overflow)?;
-                let value = self.value(sum.to_string().into(), kept.0, kept.1);
-                Ok(After { write: Write::Put(value), output: Output::Integer(sum) })
-            }
-            Action::Append(tail) => {
-                let old = before.map_or(&[][..], |value| &value.bytes);
-                let mut whole = Vec::with_capacity(old.len() + tail.len());
-                whole.extend_from_slice(old);
-                whole.extend_from_slice(tail);
-                let len = i64::try_from(whole.len()).unwrap_or(i64::MAX);
-                let value = self.value(whole.into(), kept.0, kept.1);
-                Ok(After { write: Write::Put(value), output: Output::Integer(len) })
-            }
+    /// What an action makes of the value of its key.
+    fn after(
+        &mut self,
+        keyspace: KeyspaceId,
+        action: &Action,
+        before: Option<&Value>,
+        room: &Room,
+    ) -> Result<Result<After, Refusal>, Damaged> {
+        let moment = Moment { version: self.version, time_ms: self.time_ms, room: room.write };
+        let Action::Copy { from } = action else { return Ok(moment.outcome(action, before)) };
+        let Some(source) = self.get(keyspace, from, true)? else {
+            return Ok(Err(Refusal::NoSuchKey));
+        };
+        if source.bytes.len() > room.write {
+            return Ok(Err(Refusal::TooLong));
         }
-    }
-
-    fn value(&self, bytes: Bytes, tag: u32, expire_ms: u64) -> Value {
-        let value_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let version = self.version;
-        Value { header: Header { version, tombstone: false, tag, expire_ms, value_len }, bytes }
-    }
-
-    fn expire_ms(&self, expiry: Expiry) -> u64 {
-        match expiry {
-            Expiry::Never => 0,
-            Expiry::At(wall_ms) => wall_ms.max(1),
-            Expiry::After(span) => {
-                let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-                self.time_ms.saturating_add(span)
-            }
-        }
+        let write = moment.put(source.bytes, source.header.tag, source.header.expire_ms);
+        Ok(Ok(After { write, output: Output::Done }))
     }
 
     /// The value of a key at the time of the command; its bytes only if they are needed.
@@ -272,23 +258,21 @@ impl Apply<'_> {
     }
 }
 
-/// What an action leaves, and what it says.
-struct After {
-    write: Write,
-    output: Output,
+/// How many bytes of values a command may still write, and how many its answer tells.
+struct Room {
+    write: usize,
+    told: usize,
 }
 
-enum Write {
-    Nothing,
-    Remove,
-    Put(Value),
-}
-
-/// A decimal integer exactly as it would be written: redis-server reads no others.
-fn integer(bytes: &[u8]) -> Result<i64, Refusal> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::NotAnInteger)?;
-    let number: i64 = text.parse().map_err(|_| Refusal::NotAnInteger)?;
-    if number.to_string() == text { Ok(number) } else { Err(Refusal::NotAnInteger) }
+impl Room {
+    /// The answer tells so many bytes more.
+    fn tell(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.told > 0 && self.told + bytes > MAX_TOLD {
+            return Err(Refusal::AnswerTooLong);
+        }
+        self.told += bytes;
+        Ok(())
+    }
 }
 
 /// The command of an operation that changes something; nothing for one that only reads.
@@ -301,3 +285,6 @@ pub(super) fn command(keyspace: KeyspaceId, op: Op) -> Option<Command> {
     };
     Some(Command { keyspace, what })
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,11 +19,14 @@
 //! | `state` | how far the log is applied, and who is a member |
 //! | `payload` | what an entry says |
 //! | `machine` | what it does to keys |
+//! | `action` | what one action makes of one value |
+//! | `decimal` | sums of decimal numbers |
 //! | `apply` | committed entries on their way through the machine into the store |
 //! | `reads` | reads that wait until the leader is confirmed |
 //! | `serve` | their answers |
 //! | `snapshot` | a copy of the partition for a replica that is too far behind, in pieces |
 //! | `copying` | how a replica sends and receives one |
+//! | `solo` | for tests of other crates: the state machine without a group |
 //! | `letter` | the encoding of Raft's messages |
 //! | `membership` | how a replica that lost something is replaced |
 //! | `id` | what Raft calls a replica |
@@ -32,9 +35,11 @@
 //! **Invariant:** nothing of the library leaves this module, and nothing it sends leaves the node
 //! before what it promises is durable.
 
+mod action;
 mod apply;
 mod consensus;
 mod copying;
+mod decimal;
 mod election;
 mod id;
 mod letter;
@@ -52,6 +57,8 @@ mod room;
 mod running;
 mod serve;
 mod snapshot;
+#[cfg(any(test, feature = "testing"))]
+mod solo;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -60,3 +67,5 @@ mod timing;
 pub use mutation::Mutation;
 pub use options::{Limits, Options};
 pub use replica::Replica;
+#[cfg(feature = "testing")]
+pub use solo::Solo;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kvorum_core::{
-    Cursor, Header, Hlc, KeyspaceId, Record, ScanLimit, Slot, Version, Want, Writer,
+    Action, Answer, Compare, Condition, Cursor, Done, Expiry, ExpiryIs, Header, Hlc, KeyspaceId,
+    Output, Record, Refusal, ScanLimit, Slot, Step, Txn, Version, Want, Writer,
 };
 use proptest::prelude::*;
 
@@ -232,4 +233,64 @@ fn a_count_without_items_allocates_nothing() {
     out.truncate(out.len() - 1);
     out.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
     assert_eq!(decode(&mut out.freeze()), Err(WireError("it ends too early")));
+}
+
+#[test]
+fn every_transaction_and_every_answer_survives_the_wire() {
+    let steps = |inner: Option<Txn>| {
+        let expire = Action::Expire {
+            expiry: Expiry::After(Duration::from_millis(7)),
+            only: vec![ExpiryIs::Absent, ExpiryIs::Present, ExpiryIs::Earlier, ExpiryIs::Later],
+        };
+        let actions = [
+            Action::Read,
+            Action::Put { value: "v".into(), expiry: None, tag: 3 },
+            Action::Delete,
+            Action::Add(-1),
+            Action::AddDecimal("0.5".into()),
+            Action::Append("tail".into()),
+            Action::SetRange { offset: 1 << 40, bytes: "b".into() },
+            Action::SetBit { offset: 9, on: true },
+            expire,
+            Action::Copy { from: "other".into() },
+        ];
+        let inner = inner.map(|inner| Action::Txn(Box::new(inner)));
+        let actions = actions.into_iter().chain(inner);
+        actions.map(|action| Step { key: "k".into(), action, previous: true }).collect::<Vec<_>>()
+    };
+    let compare = [
+        Condition::Absent,
+        Condition::Present,
+        Condition::Version(Version::default()),
+        Condition::Value("v".into()),
+        Condition::TagBelow(4),
+    ];
+    let compare = compare.map(|condition| Compare { key: "k".into(), condition }).to_vec();
+    let flat = Txn { compare: compare.clone(), then: steps(None), otherwise: steps(None) };
+    let deep = Txn { compare, then: steps(Some(flat)), otherwise: Vec::new() };
+    assert_eq!(deep.depth(), Txn::MAX_DEPTH);
+    let mut out = BytesMut::new();
+    txn::put_txn(&mut out, &deep);
+    assert_eq!(txn::get_txn(&mut out.freeze()), Ok(deep.clone()));
+    let mut out = BytesMut::new();
+    txn::put_txn(&mut out, &Txn { then: steps(Some(deep)), ..Txn::default() });
+    assert!(txn::get_txn(&mut out.freeze()).is_err(), "transactions lie three deep");
+
+    let done = |output| Done { existed: true, previous: None, version: None, output };
+    let refusals = [
+        Refusal::NotAnInteger,
+        Refusal::Overflow,
+        Refusal::TooLong,
+        Refusal::NotANumber,
+        Refusal::NotFinite,
+        Refusal::NoSuchKey,
+        Refusal::AnswerTooLong,
+    ];
+    let mut outputs = vec![Output::Done, Output::Integer(-1), Output::Value("0.5".into())];
+    outputs.extend(refusals.map(Output::Refused));
+    let flat = Answer { held: false, steps: outputs.into_iter().map(done).collect() };
+    let deep = Answer { held: true, steps: vec![done(Output::Txn(Box::new(flat)))] };
+    let mut out = BytesMut::new();
+    txn::put_answer(&mut out, &deep);
+    assert_eq!(txn::get_answer(&mut out.freeze()), Ok(deep));
 }

@@ -2,12 +2,12 @@
 //!
 //! A transaction is three lists with their lengths as varints: comparisons, steps, other steps. A
 //! comparison is `key bytes | kind u8 | field`; a step is `key bytes | previous u8 | kind u8 |
-//! fields`. An answer is `held u8` and a list; what became of a step is `existed u8 | previous |
+//! fields`, and a transaction may be a step of another, one deep. An answer is `held u8` and a list; what became of a step is `existed u8 | previous |
 //! version | kind u8 | field`.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{
-    Action, Answer, Compare, Condition, Done, Expiry, Item, Output, Refusal, Step, Txn,
+    Action, Answer, Compare, Condition, Done, Expiry, ExpiryIs, Item, Output, Refusal, Step, Txn,
 };
 
 use super::WireError;
@@ -15,6 +15,8 @@ use super::primitive::{
     get_bytes, get_duration, get_flag, get_header, get_optional, get_size, get_version, put_bytes,
     put_duration, put_flag, put_header, put_optional, put_size, put_version,
 };
+
+const TOO_DEEP: WireError = WireError("transactions lie too deep in each other");
 
 /// Appends when a value stops being visible.
 pub fn put_expiry(out: &mut BytesMut, expiry: Expiry) {
@@ -66,6 +68,12 @@ pub fn put_txn(out: &mut BytesMut, txn: &Txn) {
 /// # Errors
 /// [`WireError`] if there is none.
 pub fn get_txn(input: &mut Bytes) -> Result<Txn, WireError> {
+    txn_within(input, Txn::MAX_DEPTH)
+}
+
+/// Takes a transaction in which others may lie so deep that with it they are `depth`.
+fn txn_within(input: &mut Bytes, depth: usize) -> Result<Txn, WireError> {
+    let Some(depth) = depth.checked_sub(1) else { return Err(TOO_DEEP) };
     let mut txn = Txn::default();
     for _ in 0..get_size(input)? {
         let key = get_bytes(input)?;
@@ -75,7 +83,7 @@ pub fn get_txn(input: &mut Bytes) -> Result<Txn, WireError> {
         for _ in 0..get_size(input)? {
             let key = get_bytes(input)?;
             let previous = get_flag(input)?;
-            steps.push(Step { key, previous, action: get_action(input)? });
+            steps.push(Step { key, previous, action: get_action(input, depth)? });
         }
     }
     Ok(txn)
@@ -129,10 +137,40 @@ fn put_action(out: &mut BytesMut, action: &Action) {
             out.put_u8(5);
             put_bytes(out, value);
         }
+        Action::AddDecimal(by) => {
+            out.put_u8(6);
+            put_bytes(out, by);
+        }
+        Action::SetRange { offset, bytes } => {
+            out.put_u8(7);
+            out.put_u64_le(*offset);
+            put_bytes(out, bytes);
+        }
+        Action::SetBit { offset, on } => {
+            out.put_u8(8);
+            out.put_u64_le(*offset);
+            put_flag(out, *on);
+        }
+        Action::Expire { expiry, only } => {
+            out.put_u8(9);
+            put_expiry(out, *expiry);
+            put_size(out, only.len());
+            for is in only {
+                out.put_u8(number_of(&EXPIRIES, is));
+            }
+        }
+        Action::Copy { from } => {
+            out.put_u8(10);
+            put_bytes(out, from);
+        }
+        Action::Txn(inner) => {
+            out.put_u8(11);
+            put_txn(out, inner);
+        }
     }
 }
 
-fn get_action(input: &mut Bytes) -> Result<Action, WireError> {
+fn get_action(input: &mut Bytes, depth: usize) -> Result<Action, WireError> {
     match input.try_get_u8()? {
         1 => Ok(Action::Read),
         2 => Ok(Action::Put {
@@ -143,12 +181,47 @@ fn get_action(input: &mut Bytes) -> Result<Action, WireError> {
         3 => Ok(Action::Delete),
         4 => Ok(Action::Add(input.try_get_i64_le()?)),
         5 => Ok(Action::Append(get_bytes(input)?)),
+        6 => Ok(Action::AddDecimal(get_bytes(input)?)),
+        7 => Ok(Action::SetRange { offset: input.try_get_u64_le()?, bytes: get_bytes(input)? }),
+        8 => Ok(Action::SetBit { offset: input.try_get_u64_le()?, on: get_flag(input)? }),
+        9 => {
+            let expiry = get_expiry(input)?;
+            let mut only = Vec::new();
+            for _ in 0..get_size(input)? {
+                only.push(numbered(&EXPIRIES, input, "unknown condition of an expiry")?);
+            }
+            Ok(Action::Expire { expiry, only })
+        }
+        10 => Ok(Action::Copy { from: get_bytes(input)? }),
+        11 => Ok(Action::Txn(Box::new(txn_within(input, depth)?))),
         _ => Err(WireError("unknown step")),
     }
 }
 
+/// What expiries may be asked to be, each at the place that is its number on the wire.
+const EXPIRIES: [ExpiryIs; 4] =
+    [ExpiryIs::Absent, ExpiryIs::Present, ExpiryIs::Earlier, ExpiryIs::Later];
+
 /// What steps refuse, each at the place that is its number on the wire.
-const REFUSALS: [Refusal; 3] = [Refusal::NotAnInteger, Refusal::Overflow, Refusal::TooLong];
+const REFUSALS: [Refusal; 7] = [
+    Refusal::NotAnInteger,
+    Refusal::Overflow,
+    Refusal::TooLong,
+    Refusal::NotANumber,
+    Refusal::NotFinite,
+    Refusal::NoSuchKey,
+    Refusal::AnswerTooLong,
+];
+
+/// The place of a value in the list of all of its type.
+fn number_of<T: PartialEq>(all: &[T], value: &T) -> u8 {
+    let at = all.iter().position(|known| known == value);
+    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
+}
+
+fn numbered<T: Copy>(all: &[T], input: &mut Bytes, what: &'static str) -> Result<T, WireError> {
+    all.get(usize::from(input.try_get_u8()?)).copied().ok_or(WireError(what))
+}
 
 /// Appends what a transaction answers.
 pub fn put_answer(out: &mut BytesMut, answer: &Answer) {
@@ -166,8 +239,15 @@ pub fn put_answer(out: &mut BytesMut, answer: &Answer) {
             }
             Output::Refused(refusal) => {
                 out.put_u8(3);
-                let at = REFUSALS.iter().position(|known| known == refusal);
-                out.put_u8(at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX));
+                out.put_u8(number_of(&REFUSALS, refusal));
+            }
+            Output::Value(value) => {
+                out.put_u8(4);
+                put_bytes(out, value);
+            }
+            Output::Txn(inner) => {
+                out.put_u8(5);
+                put_answer(out, inner);
             }
         }
     }
@@ -178,6 +258,11 @@ pub fn put_answer(out: &mut BytesMut, answer: &Answer) {
 /// # Errors
 /// [`WireError`] if there is none.
 pub fn get_answer(input: &mut Bytes) -> Result<Answer, WireError> {
+    answer_within(input, Txn::MAX_DEPTH)
+}
+
+fn answer_within(input: &mut Bytes, depth: usize) -> Result<Answer, WireError> {
+    let Some(depth) = depth.checked_sub(1) else { return Err(TOO_DEEP) };
     let mut answer = Answer { held: get_flag(input)?, steps: Vec::new() };
     for _ in 0..get_size(input)? {
         let existed = get_flag(input)?;
@@ -186,10 +271,9 @@ pub fn get_answer(input: &mut Bytes) -> Result<Answer, WireError> {
         let output = match input.try_get_u8()? {
             1 => Output::Done,
             2 => Output::Integer(input.try_get_i64_le()?),
-            3 => {
-                let refusal = REFUSALS.get(usize::from(input.try_get_u8()?));
-                Output::Refused(*refusal.ok_or(WireError("unknown refusal"))?)
-            }
+            3 => Output::Refused(numbered(&REFUSALS, input, "unknown refusal")?),
+            4 => Output::Value(get_bytes(input)?),
+            5 => Output::Txn(Box::new(answer_within(input, depth)?)),
             _ => return Err(WireError("unknown output of a step")),
         };
         answer.steps.push(Done { existed, previous, version, output });
