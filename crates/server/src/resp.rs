@@ -5,7 +5,9 @@
 //!
 //! 1. [`parser`] reads it, skipping what is too large, and [`dispatch`] finds its row in
 //!    the [`table`];
-//! 2. its handler ([`strings`], [`many`], [`scan`], …) checks it and submits calls, or replies;
+//! 2. its handler ([`strings`], [`many`], [`scan`], …) checks it and submits calls, or replies; or
+//!    it has a [`plan`], one transaction ([`counters`], [`rewrite`], [`lifetime`], [`bits`]), which
+//!    is submitted or, behind MULTI, kept for EXEC ([`transactions`]);
 //! 3. [`queue`] keeps it until its calls are answered and all commands before it have replied;
 //! 4. [`encoder`] writes the reply.
 //!
@@ -20,10 +22,12 @@
 
 mod admin;
 mod arg;
+mod bits;
 mod call;
 mod client;
 mod clients;
 mod connection;
+mod counters;
 mod cursors;
 mod dbsize;
 mod describe;
@@ -34,10 +38,13 @@ mod flush;
 mod glob;
 mod info;
 mod inline;
+mod lifetime;
 mod many;
 mod parser;
+mod plan;
 mod queue;
 mod refused;
+mod rewrite;
 mod scan;
 mod server;
 mod session;

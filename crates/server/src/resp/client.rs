@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use kvorum_core::{Consistency, KeyspaceId};
+use kvorum_core::{Consistency, KeyspaceId, Mode};
 use kvorum_node::NodeView;
 
 use super::arg::Arg;
 use super::clients::Entry;
 use super::error::ErrorReply;
 use super::queue::Aim;
+use super::transactions::{Transaction, Watched};
 
 /// Which replies a client wants (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,8 +33,10 @@ pub(super) struct Client {
     pub(super) write: Option<Consistency>,
     /// Which replies it wants.
     pub(super) replies: Replies,
-    /// Whether it has begun a transaction (`MULTI`).
-    pub(super) in_transaction: bool,
+    /// The transaction it has begun (`MULTI`).
+    pub(super) transaction: Option<Transaction>,
+    /// The keys that the next transaction wants unchanged (`WATCH`).
+    pub(super) watched: Vec<Watched>,
     /// How many replicas had acknowledged its last write when that was answered.
     pub(super) last_acked: usize,
     /// How it appears in `CLIENT LIST`.
@@ -48,7 +51,8 @@ impl Client {
             read: None,
             write: None,
             replies: Replies::On,
-            in_transaction: false,
+            transaction: None,
+            watched: Vec::new(),
             last_acked: 0,
             entry,
         }
@@ -62,6 +66,21 @@ impl Client {
             profile.protocol = 2;
         });
         *self = Client::new(Arc::clone(&self.entry));
+    }
+
+    /// Lets the transaction that it has begun come to nothing, because of an error.
+    pub(super) fn spoil(&mut self, error: ErrorReply) -> ErrorReply {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.abort();
+        }
+        error
+    }
+
+    /// Whether the selected keyspace is strong.
+    pub(super) fn is_strong(&self, node: &dyn NodeView) -> bool {
+        let layout = node.layout();
+        let own = layout.as_ref().and_then(|layout| layout.keyspace(self.keyspace));
+        own.is_some_and(|own| own.mode == Mode::Strong)
     }
 
     /// Where its commands run.

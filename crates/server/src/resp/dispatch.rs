@@ -7,7 +7,7 @@ use super::call::{Call, Handled, Step};
 use super::error::ErrorReply;
 use super::parser::{self, Rejection};
 use super::table::{COMMANDS, Command, Run, index_of};
-use super::{describe, refused, transactions};
+use super::{describe, plan, refused, transactions};
 
 /// Bytes of an unknown command that its error repeats.
 const EXCERPT: usize = 128;
@@ -94,14 +94,30 @@ pub(super) fn rejected(command: &Command, rejection: Rejection, max_value: usize
 /// Executes a command.
 pub(super) fn handle(call: &mut Call<'_, '_>) -> Handled {
     if !call.command.takes(call.args.len()) {
-        return Err(ErrorReply::arity(call.command.name));
+        let error = ErrorReply::arity(call.command.name);
+        return Err(call.client.spoil(error));
     }
-    if call.client.in_transaction && !transactions::passes(call.command) {
-        return Err(transactions::refuse(call.command));
+    if call.client.transaction.is_some() && !transactions::passes(call.command) {
+        return transactions::queue(call);
     }
+    execute(call)
+}
+
+/// Executes a command that is not to be queued.
+pub(super) fn execute(call: &mut Call<'_, '_>) -> Handled {
     match call.command.run {
-        Run::Handler(handler) => handler(call),
-        Run::Refused(_) => refused::command(call),
+        Run::Handler(handler) | Run::Data(handler, _) => handler(call),
+        Run::Read(plan) => {
+            let plan = plan(call)?;
+            plan::submit(call, plan)
+        }
+        Run::Strong(plan, advice) => {
+            if !call.is_strong() {
+                return Err(refused::command(call, advice));
+            }
+            let plan = plan(call)?;
+            plan::submit(call, plan)
+        }
         Run::Subcommands(subcommands) if call.args.len() > 1 => {
             describe::help(call.command, subcommands, call.reply);
             Ok(Step::Replied)

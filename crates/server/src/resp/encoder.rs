@@ -103,6 +103,14 @@ impl Encoder {
         });
     }
 
+    /// The absence of an array.
+    pub(super) fn null_array(&mut self) {
+        self.buffer.put_slice(match self.version {
+            Version::Resp2 => b"*-1\r\n",
+            Version::Resp3 => b"_\r\n",
+        });
+    }
+
     /// The beginning of an array of so many items.
     pub(super) fn array(&mut self, items: usize) {
         self.length(b'*', items);
@@ -185,9 +193,10 @@ mod tests {
             out.null();
             out.text("a");
             out.set(0);
+            out.null_array();
         };
-        assert_eq!(written(Version::Resp2, write), r"*2\r\n$-1\r\n$1\r\na\r\n*0\r\n");
-        assert_eq!(written(Version::Resp3, write), r"%1\r\n_\r\n=5\r\ntxt:a\r\n~0\r\n");
+        assert_eq!(written(Version::Resp2, write), r"*2\r\n$-1\r\n$1\r\na\r\n*0\r\n*-1\r\n");
+        assert_eq!(written(Version::Resp3, write), r"%1\r\n_\r\n=5\r\ntxt:a\r\n~0\r\n_\r\n");
     }
 
     #[test]

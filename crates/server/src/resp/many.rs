@@ -1,16 +1,18 @@
 //! Commands on several keys: MGET, MSET, DEL, EXISTS. Each key is an operation of its own; there is
-//! no atomicity across keys.
+//! no atomicity across keys, except that in a strong keyspace the keys of MGET and MSET are one
+//! transaction if they lie in one slot.
 
 use std::vec;
 
 use bytes::Bytes;
-use kvorum_core::{Error, Executed, Expiry, Op, Outcome, Reply, Want};
+use kvorum_core::{Error, Executed, Expiry, Op, Outcome, Reply, Slot, Want, limits};
 
 use super::arg::Arg;
 use super::call::{Call, Handled, Step};
 use super::error::ErrorReply;
 use super::queue::{Aim, Calls, Finish, Job};
 use super::strings::unexpected;
+use super::{plan, rewrite};
 
 /// Operations of one command that run at the same time.
 const WINDOW: usize = 512;
@@ -19,6 +21,9 @@ const MAX_REPLY: usize = 32 << 20;
 
 /// `MGET key [key …]`
 pub(super) fn mget(call: &mut Call<'_, '_>) -> Handled {
+    if let Some(plan) = together(call, 1, rewrite::mget)? {
+        return plan::submit(call, plan);
+    }
     start(call, Kind::Get, 1)
 }
 
@@ -29,6 +34,9 @@ pub(super) fn mset(call: &mut Call<'_, '_>) -> Handled {
     }
     for value in call.args_from(1).iter().skip(1).step_by(2) {
         kvorum_core::limits::check_value(value.len(), call.max_value)?;
+    }
+    if let Some(plan) = together(call, 2, rewrite::mset)? {
+        return plan::submit(call, plan);
     }
     start(call, Kind::Set, 2)
 }
@@ -41,6 +49,19 @@ pub(super) fn del(call: &mut Call<'_, '_>) -> Handled {
 /// `EXISTS key [key …]`
 pub(super) fn exists(call: &mut Call<'_, '_>) -> Handled {
     start(call, Kind::Exists, 1)
+}
+
+/// The command as one transaction, if it can be one.
+fn together(
+    call: &mut Call<'_, '_>,
+    step: usize,
+    plan: fn(&mut Call<'_, '_>) -> plan::Planned,
+) -> Result<Option<plan::Plan>, ErrorReply> {
+    let mut slots = call.args_from(1).iter().step_by(step).map(|key| Slot::of(key.as_slice()));
+    let first = slots.next();
+    let several = (2..=limits::MAX_TXN_OPS).contains(&(call.args_from(1).len() / step));
+    let one = several && slots.all(|slot| Some(slot) == first) && call.is_strong();
+    if one { plan(call).map(Some) } else { Ok(None) }
 }
 
 fn start(call: &mut Call<'_, '_>, kind: Kind, step: usize) -> Handled {

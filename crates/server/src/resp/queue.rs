@@ -100,6 +100,7 @@ struct Owner {
     /// Which of the command's calls.
     part: u32,
     answered: bool,
+    write: bool,
 }
 
 /// The calls of a connection, by rising number.
@@ -107,6 +108,8 @@ struct Owner {
 pub(super) struct Owners {
     list: VecDeque<Owner>,
     open: usize,
+    /// Those of the open calls that may change something.
+    writes: usize,
 }
 
 impl Owners {
@@ -119,6 +122,7 @@ impl Owners {
         }
         let found = (owner.entry, owner.part);
         self.open -= 1;
+        self.writes -= usize::from(owner.write);
         while self.list.front().is_some_and(|owner| owner.answered) {
             self.list.pop_front();
         }
@@ -147,9 +151,12 @@ impl Calls<'_, '_> {
             min_version: None,
             deadline: self.now.mono + DEFAULT_DEADLINE,
         };
+        let write = request.op.is_write();
         let call = self.port.submit(request);
-        self.owners.list.push_back(Owner { call, entry: self.entry, part, answered: false });
+        let owner = Owner { call, entry: self.entry, part, answered: false, write };
+        self.owners.list.push_back(owner);
         self.owners.open += 1;
+        self.owners.writes += usize::from(write);
     }
 
     /// The time, the same for all commands that are executed together.
@@ -188,6 +195,11 @@ impl Queue {
     /// Calls without an answer.
     pub(super) const fn open_calls(&self) -> usize {
         self.owners.open
+    }
+
+    /// Whether calls without an answer may change something, and whether some only read.
+    pub(super) const fn open_kinds(&self) -> (bool, bool) {
+        (self.owners.writes > 0, self.owners.writes < self.owners.open)
     }
 
     /// Whether a command waits that lets no other run beside it.

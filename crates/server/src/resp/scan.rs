@@ -1,12 +1,13 @@
-//! SCAN: walks the partitions of a keyspace in slot order.
+//! SCAN, KEYS and RANDOMKEY: walk the partitions of a keyspace in slot order.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kvorum_core::limits::MAX_KEY;
 use kvorum_core::{
-    Cursor, Error, KeyspaceId, Layout, Mono, Op, Outcome, Reply, ScanLimit, Slot, Want,
+    Cursor, Error, KeyspaceId, Layout, Mono, Op, Outcome, Reply, SLOTS, ScanLimit, Slot, Want,
 };
 
 use super::arg::Arg;
@@ -22,6 +23,8 @@ const DEFAULT_COUNT: usize = 10;
 const MAX_COUNT: usize = 10_000;
 /// Bytes of keys in one page of a partition.
 const PAGE_BYTES: usize = 1 << 20;
+/// The most bytes of keys that one reply holds.
+const MAX_KEYS_BYTES: usize = 32 << 20;
 /// The most partitions that are scanned at the same time.
 const MAX_WINDOW: usize = 64;
 /// After this time a scan answers with what it has; the client comes back with the cursor.
@@ -29,7 +32,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// `SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]`
 pub(super) fn scan(call: &mut Call<'_, '_>) -> Handled {
-    let aim = call.client.aim();
     let place = place(call).ok_or_else(|| ErrorReply::err("invalid cursor"))?;
     let options = Options::read(call.args_from(2))?;
     if options.nothing_matches {
@@ -38,14 +40,37 @@ pub(super) fn scan(call: &mut Call<'_, '_>) -> Handled {
         call.reply.array(0);
         return Ok(Step::Replied);
     }
+    begin(call, Purpose::Page, place, options)
+}
+
+/// `KEYS pattern`
+pub(super) fn keys(call: &mut Call<'_, '_>) -> Handled {
+    let pattern = Some(checked_pattern(call.args.get(1))?);
+    let options = Options { pattern, count: MAX_COUNT, nothing_matches: false };
+    begin(call, Purpose::All, Cursor::start_of(Slot::default()), options)
+}
+
+/// `RANDOMKEY`: a key from the first page behind a slot that nobody can guess, so that every key
+/// has its turn; keys that share a slot are not equally likely.
+pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Handled {
+    let random = RandomState::new().hash_one(call.calls.now().mono.0);
+    let slot = u16::try_from(random % u64::from(SLOTS)).ok().and_then(Slot::new);
+    let options = Options { pattern: None, count: DEFAULT_COUNT, nothing_matches: false };
+    let place = Cursor::start_of(slot.unwrap_or_default());
+    begin(call, Purpose::One { random, wrapped: false }, place, options)
+}
+
+fn begin(call: &mut Call<'_, '_>, purpose: Purpose, place: Cursor, options: Options) -> Handled {
     let layout = call.calls.node().layout().ok_or_else(layout_unknown)?;
     let mut scan = Scan {
-        aim,
+        aim: call.client.aim(),
+        purpose,
         layout,
         options,
         began: call.calls.now().mono,
         window: 1,
         place: Some(place),
+        bytes: 0,
         round: Vec::new(),
         open: 0,
         keys: Vec::new(),
@@ -78,6 +103,25 @@ pub(super) fn behind(layout: &Layout, keyspace: KeyspaceId, slot: Slot) -> Optio
     Slot::new(last.get() + 1).map(Cursor::start_of)
 }
 
+fn checked_pattern(pattern: Option<&Arg>) -> Result<Bytes, ErrorReply> {
+    let len = pattern.map_or(0, Arg::len);
+    if len > MAX_KEY {
+        let text = format!("pattern is {len} bytes long; the limit is {MAX_KEY}");
+        return Err(ErrorReply::from(Error::invalid(text)));
+    }
+    Ok(pattern.cloned().map(|mut pattern| pattern.take()).unwrap_or_default())
+}
+
+/// What a walk is for.
+enum Purpose {
+    /// Some of the keys, and a cursor for the others.
+    Page,
+    /// All keys, or an error.
+    All,
+    /// One key, chosen by a random number; whether the walk has begun again at the first slot.
+    One { random: u64, wrapped: bool },
+}
+
 struct Options {
     pattern: Option<Bytes>,
     count: usize,
@@ -95,12 +139,7 @@ impl Options {
                 let count = usize::try_from(count).ok().filter(|&count| count > 0);
                 options.count = count.ok_or_else(ErrorReply::syntax)?.min(MAX_COUNT);
             } else if word.is("MATCH") {
-                if value.len() > MAX_KEY {
-                    let len = value.len();
-                    let text = format!("pattern is {len} bytes long; the limit is {MAX_KEY}");
-                    return Err(ErrorReply::from(Error::invalid(text)));
-                }
-                options.pattern = Some(value.clone().take());
+                options.pattern = Some(checked_pattern(Some(value))?);
             } else if word.is("TYPE") {
                 options.nothing_matches = !value.is("string");
             } else {
@@ -128,6 +167,7 @@ impl Options {
 /// vain.
 struct Scan {
     aim: Aim,
+    purpose: Purpose,
     layout: Arc<Layout>,
     options: Options,
     began: Mono,
@@ -138,6 +178,8 @@ struct Scan {
     round: Vec<Option<Outcome<Reply>>>,
     open: usize,
     keys: Vec<Bytes>,
+    /// Bytes of the keys.
+    bytes: usize,
     examined: usize,
     failure: Option<ErrorReply>,
 }
@@ -145,7 +187,10 @@ struct Scan {
 impl Scan {
     /// Begins a round.
     fn submit(&mut self, calls: &mut Calls<'_, '_>) {
-        let items = self.options.count.saturating_sub(self.examined).max(1);
+        let items = match self.purpose {
+            Purpose::Page => self.options.count.saturating_sub(self.examined).max(1),
+            Purpose::All | Purpose::One { .. } => self.options.count,
+        };
         let prefix = self.options.prefix();
         let mut next = self.place.clone();
         let mut part = 0;
@@ -175,7 +220,15 @@ impl Scan {
                     let behind = || behind(&self.layout, self.aim.keyspace, from.slot);
                     self.place = next.or_else(behind);
                     let keys = items.into_iter().map(|item| item.key);
+                    let before = self.keys.len();
                     self.keys.extend(keys.filter(|key| self.options.matches(key)));
+                    let new = self.keys.iter().skip(before);
+                    self.bytes += new.map(|key| key.len() + size_of::<Bytes>()).sum::<usize>();
+                    if self.bytes > MAX_KEYS_BYTES {
+                        let text = "the keys are too many for one reply; use SCAN";
+                        self.failure = Some(ErrorReply::err(text));
+                        return;
+                    }
                     if !finished {
                         return;
                     }
@@ -187,7 +240,7 @@ impl Scan {
                 Some(Err(error)) => {
                     // What was found is worth more than the error, which comes back with the
                     // cursor if it lasts.
-                    if self.examined == 0 {
+                    if self.examined == 0 || !matches!(self.purpose, Purpose::Page) {
                         self.failure = Some(ErrorReply::from(error));
                     }
                     self.window = 0;
@@ -210,9 +263,18 @@ impl Job for Scan {
         }
         self.window = (2 * self.window).min(MAX_WINDOW);
         self.gather();
-        let enough = self.examined >= self.options.count || self.window == 0;
-        let ended = enough || self.place.is_none() || self.failure.is_some();
-        if ended || calls.now().mono.since(self.began) > PATIENCE {
+        let impatient = calls.now().mono.since(self.began) > PATIENCE;
+        let enough = match &mut self.purpose {
+            Purpose::Page => self.examined >= self.options.count || impatient,
+            Purpose::All => false,
+            Purpose::One { wrapped, .. } => {
+                if self.place.is_none() && !std::mem::replace(wrapped, true) {
+                    self.place = Some(Cursor::start_of(Slot::default()));
+                }
+                !self.keys.is_empty()
+            }
+        };
+        if enough || self.window == 0 || self.place.is_none() || self.failure.is_some() {
             return true;
         }
         self.submit(calls);
@@ -223,10 +285,24 @@ impl Job for Scan {
         if let Some(failure) = self.failure {
             return Err(failure);
         }
-        let number =
-            self.place.map_or(0, |place| finish.server.cursors().number(self.aim.keyspace, place));
-        finish.out.array(2);
-        finish.out.bulk(number.to_string().as_bytes());
+        match self.purpose {
+            Purpose::Page => {
+                let mut cursors = finish.server.cursors();
+                let number = self.place.map_or(0, |place| cursors.number(self.aim.keyspace, place));
+                finish.out.array(2);
+                finish.out.bulk(number.to_string().as_bytes());
+            }
+            Purpose::All => {}
+            Purpose::One { random, .. } => {
+                let at = random.checked_rem(self.keys.len() as u64);
+                let at = at.and_then(|at| usize::try_from(at).ok());
+                match at.and_then(|at| self.keys.get(at)) {
+                    Some(key) => finish.out.bulk(key),
+                    None => finish.out.null(),
+                }
+                return Ok(());
+            }
+        }
         finish.out.array(self.keys.len());
         for key in &self.keys {
             finish.out.bulk(key);

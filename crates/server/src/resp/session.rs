@@ -48,6 +48,8 @@ pub(super) struct Session {
     reply_bytes: usize,
     /// Complete commands that wait because too much is pending, and what follows them.
     backlog: BytesMut,
+    /// The command before the backlog, if it must not overtake the open calls.
+    held: Option<parser::Command>,
     /// No more commands are executed; the connection ends when the waiting ones are answered.
     closing: bool,
 }
@@ -66,6 +68,7 @@ impl Session {
             version: Version::default(),
             reply_bytes: FIRST_REPLY,
             backlog: BytesMut::new(),
+            held: None,
             closing: false,
         }
     }
@@ -73,6 +76,7 @@ impl Session {
     /// Whether enough is pending, so that further commands wait.
     fn is_full(&self) -> bool {
         self.queue.has_barrier()
+            || (self.held.is_some() && self.queue.open_calls() > 0)
             || self.queue.open_calls() >= MAX_OPEN_CALLS
             || self.queue.weight() >= MAX_PENDING
             || self.out.len() >= MAX_OUTPUT
@@ -84,7 +88,14 @@ impl Session {
         let first = self.queue.next();
         let (now, max_value) = (port.node().now(), port.node().max_value());
         while !self.closing && !self.is_full() {
-            match self.parser.next(input, max_value) {
+            let next = match self.held.take() {
+                Some(held) => Ok(Some(held)),
+                None => self.parser.next(input, max_value),
+            };
+            match next {
+                Ok(Some(command)) if self.must_wait(&command, port.node()) => {
+                    self.held = Some(command);
+                }
                 Ok(Some(command)) => self.run(command, max_value, now, port),
                 Ok(None) => break,
                 Err(error) => {
@@ -100,9 +111,25 @@ impl Session {
         self.queue.mark_arrival(first, now.mono);
     }
 
+    /// Whether a command must wait for the open calls, so that it does not overtake them. In a
+    /// strong keyspace reads and writes take different ways, so a read begins only when the writes
+    /// before it are answered, and the other way round. The writes among themselves, and the
+    /// reads, need not wait.
+    fn must_wait(&self, command: &parser::Command, node: &dyn NodeView) -> bool {
+        if self.queue.open_calls() == 0 || !self.client.is_strong(node) {
+            return false;
+        }
+        let Ok(command) = lookup(&command.args).command else { return false };
+        if self.client.transaction.is_some() && command.name != "exec" {
+            return false;
+        }
+        let (writes, reads) = self.queue.open_kinds();
+        (writes && command.reads()) || (reads && command.writes())
+    }
+
     /// Goes on with commands that had to wait.
     fn resume(&mut self, port: &mut Port<'_>) {
-        if self.backlog.is_empty() || self.is_full() {
+        if (self.backlog.is_empty() && self.held.is_none()) || self.is_full() {
             return;
         }
         let mut backlog = std::mem::take(&mut self.backlog);
@@ -135,14 +162,17 @@ impl Session {
         self.server.meters.command(found.index);
         let reply = if direct { &mut self.out } else { &mut self.aside };
         reply.version = self.version;
-        let handled = found.command.and_then(|command| {
-            if let Some(rejection) = parsed.rejected {
-                return Err(rejected(command, rejection, max_value));
+        let handled = match (found.command, parsed.rejected) {
+            (Err(error), _) => Err(self.client.spoil(error)),
+            (Ok(command), Some(rejection)) => {
+                Err(self.client.spoil(rejected(command, rejection, max_value)))
             }
-            let calls = self.queue.calls(port, now);
-            let (args, client, server) = (&mut *parsed.args, &mut self.client, &*self.server);
-            handle(&mut Call { command, args, client, server, reply, calls, max_value })
-        });
+            (Ok(command), None) => {
+                let calls = self.queue.calls(port, now);
+                let (args, client, server) = (&mut *parsed.args, &mut self.client, &*self.server);
+                handle(&mut Call { command, args, client, server, reply, calls, max_value })
+            }
+        };
         // HELLO and RESET change the version for all replies behind them.
         self.version = if direct { self.out.version } else { self.aside.version };
         let mute = skipped || self.client.replies == Replies::Off;

@@ -8,7 +8,7 @@ use super::arg::Arg;
 use super::call::{Call, Handled};
 use super::error::ErrorReply;
 use super::queue::Finish;
-use super::refused;
+use super::{plan, refused, rewrite};
 
 /// `GET key`
 pub(super) fn get(call: &mut Call<'_, '_>) -> Handled {
@@ -45,29 +45,22 @@ pub(super) fn type_of(call: &mut Call<'_, '_>) -> Handled {
 
 /// `TTL key`: seconds, rounded as redis-server rounds them.
 pub(super) fn ttl(call: &mut Call<'_, '_>) -> Handled {
-    header(call, |reply, finish| {
-        let wall_ms = finish.node.now().wall_ms;
-        let left = |at: u64| (at.saturating_sub(wall_ms) + 500) / 1000;
-        expiry(reply, finish, left)
-    })
+    header(call, |reply, finish| expiry(reply, finish, lifetime::<1000>))
 }
 
 /// `PTTL key`
 pub(super) fn pttl(call: &mut Call<'_, '_>) -> Handled {
-    header(call, |reply, finish| {
-        let wall_ms = finish.node.now().wall_ms;
-        expiry(reply, finish, |at| at.saturating_sub(wall_ms))
-    })
+    header(call, |reply, finish| expiry(reply, finish, lifetime::<1>))
 }
 
 /// `EXPIRETIME key`
 pub(super) fn expiretime(call: &mut Call<'_, '_>) -> Handled {
-    header(call, |reply, finish| expiry(reply, finish, |at| (at + 500) / 1000))
+    header(call, |reply, finish| expiry(reply, finish, moment::<1000>))
 }
 
 /// `PEXPIRETIME key`
 pub(super) fn pexpiretime(call: &mut Call<'_, '_>) -> Handled {
-    header(call, |reply, finish| expiry(reply, finish, |at| at))
+    header(call, |reply, finish| expiry(reply, finish, moment::<1>))
 }
 
 /// `SET key value [NX | XX] [GET] [EX | PX | EXAT | PXAT time | KEEPTTL]`
@@ -77,8 +70,12 @@ pub(super) fn set(call: &mut Call<'_, '_>) -> Handled {
         None => Expiry::Never,
         Some((unit, time)) => unit.expiry(time, call)?,
     };
-    if let Some(option) = options.needs_strong {
-        return Err(refused::option("SET", option));
+    if let Some(option) = options.needs_strong() {
+        if call.is_strong() {
+            let plan = rewrite::set(call)?;
+            return plan::submit(call, plan);
+        }
+        return Err(refused::option(call, option));
     }
     put(call, 1, 2, expiry)
 }
@@ -121,18 +118,39 @@ fn found(reply: &Reply) -> Result<Option<&Header>, ErrorReply> {
     }
 }
 
-/// Replies with -2 for a missing key, -1 for one that never expires, else with the time.
 fn expiry(
     reply: &Reply,
     finish: &mut Finish<'_>,
-    time: impl Fn(u64) -> u64,
+    time: fn(u64, &Finish<'_>) -> u64,
 ) -> Result<(), ErrorReply> {
-    match found(reply)? {
+    say_time(found(reply)?, finish, time);
+    Ok(())
+}
+
+/// Replies with -2 where there is no value, -1 for one that never expires, else with the time.
+pub(super) fn say_time(
+    header: Option<&Header>,
+    finish: &mut Finish<'_>,
+    time: fn(u64, &Finish<'_>) -> u64,
+) {
+    match header {
         None => finish.out.integer(-2),
         Some(Header { expire_ms: 0, .. }) => finish.out.integer(-1),
-        Some(header) => finish.out.count(time(header.expire_ms)),
+        Some(header) => {
+            let time = time(header.expire_ms, finish);
+            finish.out.count(time);
+        }
     }
-    Ok(())
+}
+
+/// How long it is until then, in units of so many milliseconds.
+pub(super) fn lifetime<const UNIT_MS: u64>(at_ms: u64, finish: &Finish<'_>) -> u64 {
+    (at_ms.saturating_sub(finish.node.now().wall_ms) + UNIT_MS / 2) / UNIT_MS
+}
+
+/// The time in units of so many milliseconds.
+pub(super) fn moment<const UNIT_MS: u64>(at_ms: u64, _: &Finish<'_>) -> u64 {
+    (at_ms + UNIT_MS / 2) / UNIT_MS
 }
 
 /// The node answered something else than was asked: a defect, told without guessing.
@@ -143,7 +161,7 @@ pub(super) fn unexpected(reply: &Reply) -> ErrorReply {
 
 /// How a time is given.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum TimeUnit {
+pub(super) enum TimeUnit {
     Seconds,
     Milliseconds,
     UnixSeconds,
@@ -151,7 +169,8 @@ enum TimeUnit {
 }
 
 impl TimeUnit {
-    fn named(word: &Arg) -> Option<TimeUnit> {
+    /// The unit with this name among the options of SET.
+    pub(super) fn named(word: &Arg) -> Option<TimeUnit> {
         [
             ("EX", TimeUnit::Seconds),
             ("PX", TimeUnit::Milliseconds),
@@ -162,21 +181,27 @@ impl TimeUnit {
         .find_map(|(name, unit)| word.is(name).then_some(unit))
     }
 
+    /// Whether it counts in seconds.
+    pub(super) const fn in_seconds(self) -> bool {
+        matches!(self, TimeUnit::Seconds | TimeUnit::UnixSeconds)
+    }
+
+    /// Whether it counts from now on.
+    pub(super) const fn is_relative(self) -> bool {
+        matches!(self, TimeUnit::Seconds | TimeUnit::Milliseconds)
+    }
+
     /// The expiry after or at `time`, which must be positive and far from overflowing.
-    fn expiry(self, time: i64, call: &mut Call<'_, '_>) -> Result<Expiry, ErrorReply> {
+    pub(super) fn expiry(self, time: i64, call: &Call<'_, '_>) -> Result<Expiry, ErrorReply> {
         let name = call.command.name;
         let wall_ms = call.calls.now().wall_ms;
         let valid = || {
             let time = u64::try_from(time).ok().filter(|&time| time > 0)?;
-            let ms = match self {
-                TimeUnit::Seconds | TimeUnit::UnixSeconds => time.checked_mul(1000)?,
-                TimeUnit::Milliseconds | TimeUnit::UnixMilliseconds => time,
-            };
-            let (at, expiry) = match self {
-                TimeUnit::Seconds | TimeUnit::Milliseconds => {
-                    (ms.checked_add(wall_ms)?, Expiry::After(Duration::from_millis(ms)))
-                }
-                TimeUnit::UnixSeconds | TimeUnit::UnixMilliseconds => (ms, Expiry::At(ms)),
+            let ms = if self.in_seconds() { time.checked_mul(1000)? } else { time };
+            let (at, expiry) = if self.is_relative() {
+                (ms.checked_add(wall_ms)?, Expiry::After(Duration::from_millis(ms)))
+            } else {
+                (ms, Expiry::At(ms))
             };
             i64::try_from(at).is_ok().then_some(expiry)
         };
@@ -186,30 +211,57 @@ impl TimeUnit {
 
 /// The options of SET.
 #[derive(Default)]
-struct SetOptions {
-    expiry: Option<(TimeUnit, i64)>,
-    /// An option that reads before it writes.
-    needs_strong: Option<&'static str>,
+pub(super) struct SetOptions {
+    /// When the value expires.
+    pub(super) expiry: Option<(TimeUnit, i64)>,
+    /// It is only stored if this holds.
+    pub(super) condition: Option<Condition>,
+    /// The reply is what was stored before.
+    pub(super) get: bool,
+    /// The new value expires when the old one would have.
+    pub(super) keep_ttl: bool,
+}
+
+/// What SET may want to be true.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// `NX`
+    Absent,
+    /// `XX`
+    Present,
 }
 
 impl SetOptions {
-    fn read(words: &[Arg]) -> Result<SetOptions, ErrorReply> {
+    /// An option that reads before it writes.
+    const fn needs_strong(&self) -> Option<&'static str> {
+        match self {
+            SetOptions { condition: Some(Condition::Absent), .. } => Some("NX"),
+            SetOptions { condition: Some(Condition::Present), .. } => Some("XX"),
+            SetOptions { get: true, .. } => Some("GET"),
+            SetOptions { keep_ttl: true, .. } => Some("KEEPTTL"),
+            _ => None,
+        }
+    }
+
+    /// Reads the words behind the value.
+    ///
+    /// # Errors
+    /// redis-server's texts.
+    pub(super) fn read(words: &[Arg]) -> Result<SetOptions, ErrorReply> {
         let mut options = SetOptions::default();
-        let (mut nx, mut xx, mut keep_ttl, mut unit) = (false, false, false, None);
+        let mut unit = None;
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            if word.is("NX") && !xx {
-                nx = true;
-                options.needs_strong = Some("NX");
-            } else if word.is("XX") && !nx {
-                xx = true;
-                options.needs_strong = Some("XX");
+            let named = TimeUnit::named(word).filter(|_| !options.keep_ttl);
+            if word.is("NX") && options.condition != Some(Condition::Present) {
+                options.condition = Some(Condition::Absent);
+            } else if word.is("XX") && options.condition != Some(Condition::Absent) {
+                options.condition = Some(Condition::Present);
             } else if word.is("GET") {
-                options.needs_strong = options.needs_strong.or(Some("GET"));
+                options.get = true;
             } else if word.is("KEEPTTL") && unit.is_none() {
-                keep_ttl = true;
-                options.needs_strong = options.needs_strong.or(Some("KEEPTTL"));
-            } else if let (Some(named), None, false) = (TimeUnit::named(word), unit, keep_ttl) {
+                options.keep_ttl = true;
+            } else if let (Some(named), None) = (named, unit) {
                 let time = words.next().ok_or_else(ErrorReply::syntax)?;
                 unit = Some((named, time));
             } else {

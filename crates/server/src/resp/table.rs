@@ -1,15 +1,20 @@
 //! The table of commands: everything that is known of a command stands in one row, from which
 //! dispatch, arity errors, COMMAND, HELP and the metrics are derived.
 
+mod data;
 mod index;
+mod other;
 mod subcommands;
 
 pub(super) use index::{find, index_of};
 
 use super::call::{Call, Handled};
-use super::{admin, connection, dbsize, flush, info, many, scan, strings, transactions};
+use super::plan::Planned;
+use data::DATA;
+use other::OTHER;
 
 /// A command, or a subcommand of one.
+#[derive(Clone, Copy)]
 pub(super) struct Command {
     /// In lower case; of a subcommand `parent|name`.
     pub(super) name: &'static str,
@@ -34,6 +39,8 @@ pub(super) enum Keys {
     None,
     /// The first argument.
     First,
+    /// The first two arguments.
+    Pair,
     /// All arguments, or every second one.
     Every(usize),
 }
@@ -43,8 +50,13 @@ pub(super) enum Keys {
 pub(super) enum Run {
     /// By a function.
     Handler(fn(&mut Call<'_, '_>) -> Handled),
-    /// Not at all: it reads, modifies and writes. The text says what to do instead.
-    Refused(&'static str),
+    /// By a function; between MULTI and EXEC as a part of the transaction.
+    Data(fn(&mut Call<'_, '_>) -> Handled, fn(&mut Call<'_, '_>) -> Planned),
+    /// As a transaction that only reads one key, which every keyspace can.
+    Read(fn(&mut Call<'_, '_>) -> Planned),
+    /// As a transaction in strong keyspaces: it reads, modifies and writes. The text says what to
+    /// do instead in others.
+    Strong(fn(&mut Call<'_, '_>) -> Planned, &'static str),
     /// By the subcommand that its first argument names.
     Subcommands(&'static [Command]),
 }
@@ -61,8 +73,19 @@ impl Command {
         match self.keys {
             Keys::None => false,
             Keys::First => index == 1,
+            Keys::Pair => matches!(index, 1 | 2),
             Keys::Every(step) => index > 0 && (index - 1).is_multiple_of(step),
         }
+    }
+
+    /// Whether it may read data.
+    pub(super) fn reads(&self) -> bool {
+        self.flags.contains(&"readonly") || matches!(self.name, "watch" | "exec")
+    }
+
+    /// Whether it may change data.
+    pub(super) fn writes(&self) -> bool {
+        self.flags.contains(&"write") || self.name == "exec"
     }
 
     /// The name without that of the parent.
@@ -83,311 +106,20 @@ const fn row(
 
 type Kind = (&'static str, &'static [&'static str]);
 
-const READ: Kind = ("string", &["readonly", "fast"]);
-const READ_ANY: Kind = ("generic", &["readonly", "fast"]);
-const WALK: Kind = ("generic", &["readonly"]);
-const WRITE: Kind = ("string", &["write", "denyoom"]);
-const DELETE: Kind = ("generic", &["write"]);
-const MODIFY: Kind = ("string", &["write", "denyoom", "fast"]);
-const MODIFY_ANY: Kind = ("generic", &["write", "fast"]);
-const TRANSACTION: Kind = ("transactions", &["noscript", "loading", "stale", "fast"]);
-const CONNECTION: Kind = ("connection", &["noscript", "loading", "stale", "fast"]);
-const CLIENT: Kind = ("connection", &["noscript", "loading", "stale"]);
-const SERVER: Kind = ("server", &["loading", "stale"]);
-const ADMIN: Kind = ("server", &["admin", "noscript", "loading", "stale"]);
-const FLUSH: Kind = ("server", &["write"]);
-const CLUSTER: Kind = ("cluster", &["loading", "stale", "fast"]);
+/// All commands.
+pub(super) const COMMANDS: &[Command] = &all();
 
-const COUNTER: Run = Run::Refused(
-    "without atomicity use GET key and then SET key value, where no other client writes the key",
-);
-const REWRITE: Run =
-    Run::Refused("use GET key and then SET key value, where no other client writes the key");
-const LIFETIME: Run = Run::Refused("use SET key value EX seconds");
-const WATCHED: Run =
-    Run::Refused("send the commands one by one (MSET writes several keys, each on its own)");
-const OFF: Run = Run::Handler(admin::cluster_disabled);
-
-/// All commands; the most frequent ones first.
-pub(super) const COMMANDS: &[Command] = &[
-    row(("get", 2), READ, Keys::First, Run::Handler(strings::get), "Returns the value of a key."),
-    row(
-        ("set", -3),
-        WRITE,
-        Keys::First,
-        Run::Handler(strings::set),
-        "Stores a value, with EX, PX, EXAT or PXAT for a limited time.",
-    ),
-    row(("mget", -2), READ, Keys::Every(1), Run::Handler(many::mget), "Returns several values."),
-    row(
-        ("mset", -3),
-        WRITE,
-        Keys::Every(2),
-        Run::Handler(many::mset),
-        "Stores several values, each on its own.",
-    ),
-    row(("del", -2), DELETE, Keys::Every(1), Run::Handler(many::del), "Deletes keys."),
-    row(("unlink", -2), DELETE, Keys::Every(1), Run::Handler(many::del), "Deletes keys, as DEL."),
-    row(
-        ("exists", -2),
-        READ_ANY,
-        Keys::Every(1),
-        Run::Handler(many::exists),
-        "Counts how many of the keys exist.",
-    ),
-    row(
-        ("setex", 4),
-        WRITE,
-        Keys::First,
-        Run::Handler(strings::setex),
-        "Stores a value for a number of seconds.",
-    ),
-    row(
-        ("psetex", 4),
-        WRITE,
-        Keys::First,
-        Run::Handler(strings::psetex),
-        "Stores a value for a number of milliseconds.",
-    ),
-    row(
-        ("ttl", 2),
-        READ_ANY,
-        Keys::First,
-        Run::Handler(strings::ttl),
-        "Returns how many seconds a key has to live.",
-    ),
-    row(
-        ("pttl", 2),
-        READ_ANY,
-        Keys::First,
-        Run::Handler(strings::pttl),
-        "Returns how many milliseconds a key has to live.",
-    ),
-    row(
-        ("expiretime", 2),
-        READ_ANY,
-        Keys::First,
-        Run::Handler(strings::expiretime),
-        "Returns the Unix time in seconds at which a key expires.",
-    ),
-    row(
-        ("pexpiretime", 2),
-        READ_ANY,
-        Keys::First,
-        Run::Handler(strings::pexpiretime),
-        "Returns the Unix time in milliseconds at which a key expires.",
-    ),
-    row(
-        ("type", 2),
-        READ_ANY,
-        Keys::First,
-        Run::Handler(strings::type_of),
-        "Returns the type of a value: string, or none.",
-    ),
-    row(
-        ("strlen", 2),
-        READ,
-        Keys::First,
-        Run::Handler(strings::strlen),
-        "Returns the length of a value in bytes.",
-    ),
-    row(
-        ("scan", -2),
-        WALK,
-        Keys::None,
-        Run::Handler(scan::scan),
-        "Walks the keys of the keyspace, with MATCH, COUNT and TYPE.",
-    ),
-    row(
-        ("dbsize", 1),
-        ("server", &["readonly", "fast"]),
-        Keys::None,
-        Run::Handler(dbsize::dbsize),
-        "Counts the keys of the keyspace in the whole cluster.",
-    ),
-    row(
-        ("flushdb", -1),
-        FLUSH,
-        Keys::None,
-        Run::Handler(flush::flushdb),
-        "Deletes all keys of the keyspace.",
-    ),
-    row(
-        ("flushall", -1),
-        FLUSH,
-        Keys::None,
-        Run::Handler(flush::flushall),
-        "Deletes all keys of all keyspaces.",
-    ),
-    row(("ping", -1), CONNECTION, Keys::None, Run::Handler(connection::ping), "Answers PONG."),
-    row(
-        ("echo", 2),
-        CONNECTION,
-        Keys::None,
-        Run::Handler(connection::echo),
-        "Answers with its argument.",
-    ),
-    row(
-        ("hello", -1),
-        CONNECTION,
-        Keys::None,
-        Run::Handler(connection::hello),
-        "Chooses the version of the protocol and greets.",
-    ),
-    row(
-        ("auth", -2),
-        CONNECTION,
-        Keys::None,
-        Run::Handler(connection::auth),
-        "Logs in; user@keyspace selects a keyspace as well.",
-    ),
-    row(
-        ("select", 2),
-        CONNECTION,
-        Keys::None,
-        Run::Handler(connection::select),
-        "Selects a keyspace: 0 is default, 1 is eventual.",
-    ),
-    row(
-        ("reset", 1),
-        CONNECTION,
-        Keys::None,
-        Run::Handler(connection::reset),
-        "Goes back to the settings of a new connection.",
-    ),
-    row(
-        ("quit", -1),
-        CONNECTION,
-        Keys::None,
-        Run::Handler(connection::quit),
-        "Closes the connection.",
-    ),
-    row(
-        ("wait", 3),
-        CONNECTION,
-        Keys::None,
-        Run::Handler(connection::wait),
-        "Returns how many replicas acknowledged the last write of the connection.",
-    ),
-    row(
-        ("kv.consistency", -1),
-        CONNECTION,
-        Keys::None,
-        Run::Handler(connection::consistency),
-        "Chooses how many replicas take part: READ and WRITE with one, quorum, all or default.",
-    ),
-    row(
-        ("client", -2),
-        CLIENT,
-        Keys::None,
-        Run::Subcommands(subcommands::OF_CLIENT),
-        "Asks and tells about connections.",
-    ),
-    row(
-        ("command", -1),
-        SERVER,
-        Keys::None,
-        Run::Subcommands(subcommands::OF_COMMAND),
-        "Describes the commands.",
-    ),
-    row(
-        ("config", -2),
-        ADMIN,
-        Keys::None,
-        Run::Subcommands(subcommands::OF_CONFIG),
-        "Shows settings under the names of redis-server.",
-    ),
-    row(("info", -1), SERVER, Keys::None, Run::Handler(info::info), "Shows figures of this node."),
-    row(
-        ("time", 1),
-        ("server", &["loading", "stale", "fast"]),
-        Keys::None,
-        Run::Handler(admin::time),
-        "Returns the wall clock of this node.",
-    ),
-    row(
-        ("cluster", -2),
-        CLUSTER,
-        Keys::None,
-        Run::Subcommands(subcommands::OF_CLUSTER),
-        "Belongs to cluster mode, which this listener does not speak.",
-    ),
-    row(("readonly", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
-    row(("readwrite", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
-    row(("asking", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
-    row(("incr", 2), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
-    row(("decr", 2), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
-    row(("incrby", 3), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
-    row(("decrby", 3), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
-    row(("incrbyfloat", 3), MODIFY, Keys::First, COUNTER, "Needs a strong keyspace."),
-    row(("append", 3), MODIFY, Keys::First, REWRITE, "Needs a strong keyspace."),
-    row(("setrange", 4), WRITE, Keys::First, REWRITE, "Needs a strong keyspace."),
-    row(("getset", 3), MODIFY, Keys::First, REWRITE, "Needs a strong keyspace."),
-    row(
-        ("getdel", 2),
-        MODIFY,
-        Keys::First,
-        Run::Refused("use GET key and then DEL key, where no other client writes the key"),
-        "Needs a strong keyspace.",
-    ),
-    row(
-        ("getex", -2),
-        MODIFY,
-        Keys::First,
-        Run::Refused("use GET key and then SET key value EX seconds"),
-        "Needs a strong keyspace.",
-    ),
-    row(
-        ("setnx", 3),
-        MODIFY,
-        Keys::First,
-        Run::Refused("without the condition SET key value works here"),
-        "Needs a strong keyspace.",
-    ),
-    row(
-        ("msetnx", -3),
-        WRITE,
-        Keys::Every(2),
-        Run::Refused("without the condition MSET key value works here"),
-        "Needs a strong keyspace.",
-    ),
-    row(("expire", -3), MODIFY_ANY, Keys::First, LIFETIME, "Needs a strong keyspace."),
-    row(("pexpire", -3), MODIFY_ANY, Keys::First, LIFETIME, "Needs a strong keyspace."),
-    row(("expireat", -3), MODIFY_ANY, Keys::First, LIFETIME, "Needs a strong keyspace."),
-    row(("pexpireat", -3), MODIFY_ANY, Keys::First, LIFETIME, "Needs a strong keyspace."),
-    row(
-        ("persist", 2),
-        MODIFY_ANY,
-        Keys::First,
-        Run::Refused("SET key value without EX stores a value that does not expire"),
-        "Needs a strong keyspace.",
-    ),
-    row(("rename", 3), DELETE, Keys::Every(1), REWRITE, "Needs a strong keyspace."),
-    row(("renamenx", 3), MODIFY_ANY, Keys::Every(1), REWRITE, "Needs a strong keyspace."),
-    row(
-        ("multi", 1),
-        TRANSACTION,
-        Keys::None,
-        Run::Handler(transactions::multi),
-        "Begins a transaction, whose commands need a strong keyspace.",
-    ),
-    row(
-        ("exec", 1),
-        TRANSACTION,
-        Keys::None,
-        Run::Handler(transactions::exec),
-        "Ends a transaction, which is discarded.",
-    ),
-    row(
-        ("discard", 1),
-        TRANSACTION,
-        Keys::None,
-        Run::Handler(transactions::discard),
-        "Ends a transaction.",
-    ),
-    row(("watch", -2), TRANSACTION, Keys::Every(1), WATCHED, "Needs a strong keyspace."),
-    row(("unwatch", 1), TRANSACTION, Keys::None, WATCHED, "Needs a strong keyspace."),
-];
+// Constant evaluation: an index out of range would not compile.
+#[allow(clippy::indexing_slicing)]
+const fn all() -> [Command; DATA.len() + OTHER.len()] {
+    let mut all = [DATA[0]; DATA.len() + OTHER.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = if at < DATA.len() { DATA[at] } else { OTHER[at - DATA.len()] };
+        at += 1;
+    }
+    all
+}
 
 #[cfg(test)]
 mod tests {
@@ -400,8 +132,8 @@ mod tests {
             let name = format!("`{}`", command.name.to_uppercase());
             let line = page.lines().find(|line| line.starts_with('|') && line.contains(&name));
             let line = line.unwrap_or_else(|| panic!("{name} is missing in docs/protocols.md"));
-            let refused = line.starts_with("| refused");
-            assert_eq!(refused, matches!(command.run, Run::Refused(_)), "{name}");
+            let strong = line.starts_with("| in strong keyspaces");
+            assert_eq!(strong, matches!(command.run, Run::Strong(..)), "{name}");
         }
     }
 

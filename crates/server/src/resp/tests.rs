@@ -211,6 +211,73 @@ fn replies_follow_the_order_of_the_commands_when_answers_do_not() {
 }
 
 #[test]
+fn in_a_strong_keyspace_reads_and_writes_do_not_overtake_each_other() {
+    let world = World::new();
+    let mut connection = Connection::open(&mut protocol(6379));
+    connection.receive(b"SELECT 2\r\n", &world);
+    connection.settle(&world);
+    let sent = "SET a 1\r\nINCR a\r\nGET a\r\nSTRLEN a\r\nWATCH a\r\nINCR a\r\nMULTI\r\nGET a\r\n\
+                EXEC\r\nGET a\r\nDEL a\r\n";
+    connection.receive(sent.as_bytes(), &world);
+    let mut rounds = Vec::new();
+    while !connection.calls.is_empty() {
+        let kinds = connection.calls.iter().map(|(_, request)| request.op.is_write());
+        rounds.push(kinds.collect::<Vec<_>>());
+        connection.answer(&world);
+    }
+    let (read, write) = (false, true);
+    let expected: [&[bool]; 5] =
+        [&[write, write], &[read, read, read], &[write], &[read, read], &[write]];
+    assert_eq!(rounds, expected);
+    let replies = connection.session.output().split().escape_ascii().to_string();
+    let expected = "+OK\\r\\n:2\\r\\n$1\\r\\n2\\r\\n:1\\r\\n+OK\\r\\n:3\\r\\n+OK\\r\\n+QUEUED\\r\\n\
+                    *-1\\r\\n$1\\r\\n3\\r\\n:1\\r\\n";
+    assert_eq!(replies, expected);
+}
+
+#[test]
+fn a_transaction_is_one_request_with_its_watched_versions() {
+    let world = World::new();
+    talk(&world, b"SELECT 2\r\nWATCH {t}a\r\nMULTI\r\nSET {t}a 1\r\nINCR {t}b\r\nEXEC\r\n");
+    let seen = world.seen.borrow();
+    let Some(Op::Txn(txn)) = seen.last().map(|request| &request.op) else { panic!("{seen:?}") };
+    assert_eq!((txn.compare.len(), txn.then.len(), seen.len()), (1, 2, 2));
+}
+
+#[test]
+fn a_transaction_over_several_slots_is_refused_as_soon_as_that_is_known() {
+    let world = World::new();
+    let queued = talk(&world, b"SELECT 2\r\nMULTI\r\nSET a 1\r\nSET b 1\r\nEXEC\r\nGET a\r\n");
+    let lines: Vec<&str> = queued.split("\\r\\n").collect();
+    assert!(lines[3].starts_with("-CROSSSLOT "), "{queued}");
+    assert_eq!(lines[4], "-EXECABORT Transaction discarded because of previous errors.");
+    assert_eq!(lines[5], "$-1");
+    let watched = talk(&world, b"SELECT 2\r\nWATCH c\r\nMULTI\r\nSET a 1\r\nEXEC\r\nGET a\r\n");
+    let lines: Vec<&str> = watched.split("\\r\\n").collect();
+    assert!(lines[4].starts_with("-CROSSSLOT ") && lines[5] == "$-1", "{watched}");
+    for command in ["MSETNX a 1 b 2", "RENAME a b", "COPY a b"] {
+        let reply = talk(&world, format!("SELECT 2\r\n{command}\r\n").as_bytes());
+        assert!(reply.contains("-CROSSSLOT") && reply.contains("nothing was executed"), "{reply}");
+    }
+}
+
+#[test]
+fn what_waits_for_exec_has_limits() {
+    let world = World::new();
+    let many = format!("SELECT 2\r\nMULTI\r\n{}EXEC\r\n", "INCR n\r\n".repeat(513));
+    let replies = talk(&world, many.as_bytes());
+    assert!(replies.contains("-ERR a transaction has at most 1024 operations"), "{replies}");
+    assert!(
+        replies.ends_with("-EXECABORT Transaction discarded because of previous errors.\\r\\n")
+    );
+    let value = "v".repeat(1 << 20);
+    let large = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", value.len());
+    let replies = talk(&world, format!("SELECT 2\r\nMULTI\r\n{}", large.repeat(9)).as_bytes());
+    assert_eq!(replies.matches("+QUEUED").count(), 7);
+    assert!(replies.contains("-ERR a transaction holds at most 8388608 bytes"), "{replies}");
+}
+
+#[test]
 fn commands_behind_a_flush_wait_for_its_end() {
     let world = World::new();
     let mut sent = String::new();

@@ -1,6 +1,7 @@
 //! The rows of subcommands.
 
-use super::{ADMIN, CLIENT, CLUSTER, Command, Keys, Kind, Run, SERVER};
+use super::other::{ADMIN, CLIENT, CLUSTER, SERVER};
+use super::{Command, Keys, Kind, Run};
 use crate::resp::call::{Call, Handled};
 use crate::resp::{admin, connection, describe};
 

@@ -12,10 +12,12 @@ use kvorum_core::{
     Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Version, Writer,
 };
 use kvorum_node::{NodeView, Serving, Status};
+use kvorum_replication::raft::Solo;
 
 /// 2027-01-15T08:00:00Z.
 const BEGINNING_MS: u64 = 1_800_000_000_000;
 const PARTITIONS: usize = 4;
+const STRONG: KeyspaceId = KeyspaceId(3);
 
 /// A value and when it expires.
 type Stored = (Bytes, u64);
@@ -25,6 +27,8 @@ pub(super) struct World {
     layout: RefCell<Option<Arc<Layout>>>,
     pub(super) max_value: Cell<usize>,
     data: RefCell<BTreeMap<(KeyspaceId, Slot, Bytes), Stored>>,
+    /// The keys of the strong keyspace, in the real state machine.
+    strong: RefCell<Solo>,
     /// The error with which the operations of a kind fail, and after how many that succeed.
     failure: RefCell<Option<(String, usize, Error)>>,
     /// The requests seen, newest last.
@@ -38,6 +42,7 @@ impl World {
             layout: RefCell::new(Some(Arc::new(layout()))),
             max_value: Cell::new(1 << 20),
             data: RefCell::default(),
+            strong: RefCell::default(),
             failure: RefCell::default(),
             seen: RefCell::default(),
         }
@@ -68,6 +73,15 @@ impl World {
         self.fail(&request.op)?;
         let keyspace = request.keyspace;
         let wall_ms = self.now().wall_ms;
+        if keyspace == STRONG {
+            let layout = self.layout.borrow().clone().unwrap();
+            let slots = match &request.op {
+                Op::Scan { partition, .. } | Op::Count { partition } => layout.slots(*partition),
+                _ => None,
+            };
+            let slots = slots.unwrap_or(Slot::default()..=Slot::default());
+            return self.strong.borrow_mut().run(request, &slots, wall_ms);
+        }
         match &request.op {
             Op::Get { key, .. } => Ok(self.get(keyspace, key, wall_ms)),
             Op::Put { key, value, expiry, .. } => {
@@ -236,7 +250,8 @@ fn layout() -> Layout {
         read: Consistency::Quorum,
         write: Consistency::Quorum,
     };
-    let keyspaces = vec![keyspace(1, "default"), keyspace(2, "eventual")];
+    let strong = Keyspace { mode: Mode::Strong, ..keyspace(STRONG.0, "strong") };
+    let keyspaces = vec![keyspace(1, "default"), keyspace(2, "eventual"), strong];
     let placement = Placement::new(vec![nodes.clone(); PARTITIONS]).unwrap();
     Layout::new(1, nodes, keyspaces, vec![placement]).unwrap()
 }

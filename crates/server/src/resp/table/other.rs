@@ -1,0 +1,147 @@
+//! The rows of the commands about connections, servers and transactions.
+
+use super::super::{admin, connection, info, transactions};
+use super::{Command, Keys, Kind, Run, row, subcommands};
+
+const TRANSACTION: Kind = ("transactions", &["noscript", "loading", "stale", "fast"]);
+const CONNECTION: Kind = ("connection", &["noscript", "loading", "stale", "fast"]);
+pub(super) const CLIENT: Kind = ("connection", &["noscript", "loading", "stale"]);
+pub(super) const SERVER: Kind = ("server", &["loading", "stale"]);
+pub(super) const ADMIN: Kind = ("server", &["admin", "noscript", "loading", "stale"]);
+pub(super) const CLUSTER: Kind = ("cluster", &["loading", "stale", "fast"]);
+const OFF: Run = Run::Handler(admin::cluster_disabled);
+
+/// Commands that name no key, or keep others for later.
+pub(super) const OTHER: &[Command] = &[
+    row(("ping", -1), CONNECTION, Keys::None, Run::Handler(connection::ping), "Answers PONG."),
+    row(
+        ("echo", 2),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::echo),
+        "Answers with its argument.",
+    ),
+    row(
+        ("hello", -1),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::hello),
+        "Chooses the version of the protocol and greets.",
+    ),
+    row(
+        ("auth", -2),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::auth),
+        "Logs in; user@keyspace selects a keyspace as well.",
+    ),
+    row(
+        ("select", 2),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::select),
+        "Selects a keyspace: 0 is default; where they exist, 1 is eventual and 2 is strong.",
+    ),
+    row(
+        ("reset", 1),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::reset),
+        "Goes back to the settings of a new connection.",
+    ),
+    row(
+        ("quit", -1),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::quit),
+        "Closes the connection.",
+    ),
+    row(
+        ("wait", 3),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::wait),
+        "Returns how many replicas acknowledged the last write of the connection.",
+    ),
+    row(
+        ("kv.consistency", -1),
+        CONNECTION,
+        Keys::None,
+        Run::Handler(connection::consistency),
+        "Chooses how many replicas take part: READ and WRITE with one, quorum, all or default.",
+    ),
+    row(
+        ("client", -2),
+        CLIENT,
+        Keys::None,
+        Run::Subcommands(subcommands::OF_CLIENT),
+        "Asks and tells about connections.",
+    ),
+    row(
+        ("command", -1),
+        SERVER,
+        Keys::None,
+        Run::Subcommands(subcommands::OF_COMMAND),
+        "Describes the commands.",
+    ),
+    row(
+        ("config", -2),
+        ADMIN,
+        Keys::None,
+        Run::Subcommands(subcommands::OF_CONFIG),
+        "Shows settings under the names of redis-server.",
+    ),
+    row(("info", -1), SERVER, Keys::None, Run::Handler(info::info), "Shows figures of this node."),
+    row(
+        ("time", 1),
+        ("server", &["loading", "stale", "fast"]),
+        Keys::None,
+        Run::Handler(admin::time),
+        "Returns the wall clock of this node.",
+    ),
+    row(
+        ("cluster", -2),
+        CLUSTER,
+        Keys::None,
+        Run::Subcommands(subcommands::OF_CLUSTER),
+        "Belongs to cluster mode, which this listener does not speak.",
+    ),
+    row(("readonly", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
+    row(("readwrite", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
+    row(("asking", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
+    row(
+        ("multi", 1),
+        TRANSACTION,
+        Keys::None,
+        Run::Handler(transactions::multi),
+        "Begins a transaction, which needs a strong keyspace.",
+    ),
+    row(
+        ("exec", 1),
+        TRANSACTION,
+        Keys::None,
+        Run::Handler(transactions::exec),
+        "Executes the commands since MULTI together.",
+    ),
+    row(
+        ("discard", 1),
+        TRANSACTION,
+        Keys::None,
+        Run::Handler(transactions::discard),
+        "Ends a transaction without executing it.",
+    ),
+    row(
+        ("watch", -2),
+        TRANSACTION,
+        Keys::Every(1),
+        Run::Handler(transactions::watch),
+        "Lets the next transaction fail if one of the keys changes; needs a strong keyspace.",
+    ),
+    row(
+        ("unwatch", 1),
+        TRANSACTION,
+        Keys::None,
+        Run::Handler(transactions::unwatch),
+        "Forgets the watched keys.",
+    ),
+];
