@@ -185,7 +185,10 @@ impl Groups {
             wakeup: None,
             gathers: false,
         }));
-        Some(self.entries.len() - 1)
+        let index = self.entries.len() - 1;
+        // It may want to act before anybody asks for it.
+        self.schedule(index);
+        Some(index)
     }
 }
 
