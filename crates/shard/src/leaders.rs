@@ -77,10 +77,6 @@ impl Shard {
             self.answer(pending.origin, Err(error), turn);
             return;
         };
-        if request.deadline <= turn.now.mono + REST {
-            self.answer(pending.origin, Err(error), turn);
-            return;
-        }
         pending.hops = pending.hops.saturating_add(1);
         let follow =
             leader.is_some_and(|leader| leader != self.me()) && !pending.hops.is_multiple_of(HOPS);
@@ -104,7 +100,8 @@ impl Shard {
     }
 
     fn rest(&mut self, mut pending: Pending, request: Request, turn: &mut Turn<'_>) {
-        if matches!(pending.origin, Origin::Peer { .. }) {
+        let too_late = request.deadline <= turn.now.mono + REST;
+        if too_late || matches!(pending.origin, Origin::Peer { .. }) {
             let error = Error::NotLeader { leader: None };
             self.answer(pending.origin, Err(error), turn);
             return;

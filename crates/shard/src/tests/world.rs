@@ -44,6 +44,10 @@ pub(super) fn id(n: usize) -> NodeId {
 
 /// Partition `n` lies on the nodes `n`, `n + 1` and `n + 2`, counted around.
 pub(super) fn layout(nodes: usize, version: u64) -> Arc<Layout> {
+    layout_of(Mode::Eventual, nodes, version)
+}
+
+fn layout_of(mode: Mode, nodes: usize, version: u64) -> Arc<Layout> {
     let list = |n: usize| {
         let count = REPLICAS.min(nodes);
         (0..count).map(|member| id((n + member) % nodes + 1)).collect()
@@ -52,7 +56,7 @@ pub(super) fn layout(nodes: usize, version: u64) -> Arc<Layout> {
     let keyspace = Keyspace {
         id: KeyspaceId::DEFAULT,
         name: "default".to_owned(),
-        mode: Mode::Eventual,
+        mode,
         placement: 0,
         read: Consistency::Quorum,
         write: Consistency::Quorum,
@@ -64,7 +68,16 @@ pub(super) fn layout(nodes: usize, version: u64) -> Arc<Layout> {
 impl World {
     /// `count` nodes, numbered from one, all connected.
     pub(super) fn new(count: usize, adjust: impl Fn(&mut Options)) -> World {
-        let layout = layout(count, 1);
+        World::of(Mode::Eventual, count, adjust)
+    }
+
+    /// The same with a strong keyspace.
+    pub(super) fn strong(count: usize) -> World {
+        World::of(Mode::Strong, count, |_| {})
+    }
+
+    fn of(mode: Mode, count: usize, adjust: impl Fn(&mut Options)) -> World {
+        let layout = layout_of(mode, count, 1);
         let node = |n: usize| {
             let mut options = Options::new(id(n));
             adjust(&mut options);
@@ -204,6 +217,15 @@ impl World {
             self.turn(node, In::Deadline);
         }
         self.now = until;
+    }
+
+    /// Lets time pass in which everything is delivered and synced.
+    pub(super) fn live(&mut self, span: Duration) {
+        let until = self.now + span;
+        while self.now < until {
+            self.pass(Duration::from_millis(5));
+            self.settle();
+        }
     }
 
     /// How many requests there have been.
