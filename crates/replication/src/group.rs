@@ -31,6 +31,8 @@ pub struct Context<'a> {
     pub now: Now,
     /// This node.
     pub me: NodeId,
+    /// Whether the wall clock of this node is too far from the others' to be trusted.
+    pub clock_suspect: bool,
     /// The node's hybrid clock.
     pub clock: &'a mut HybridClock,
     /// The node's store.

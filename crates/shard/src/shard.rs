@@ -229,7 +229,7 @@ impl Shard {
         Ok(())
     }
 
-    const fn must_not_stamp(&self) -> bool {
+    pub(crate) const fn must_not_stamp(&self) -> bool {
         self.clock_suspect && !self.options.trusts_suspect_clock()
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Running {
     pub(super) written: Option<Lsn>,
     /// The term in which it led when the last turn ended.
     led: Option<u64>,
+    /// It has refused writes because its disk is full: another may have room.
+    pub(super) reluctant: bool,
     /// When it asks to lead, if nobody does by then.
     pub(super) campaign: Option<Mono>,
     pub(super) ticks: u64,
@@ -108,6 +110,7 @@ impl Running {
             applying: Applying::default(),
             written: None,
             led: None,
+            reluctant: false,
             campaign: None,
             ticks: 0,
             next_tick: Mono(0),
@@ -200,11 +203,13 @@ impl Running {
             return;
         }
         if !request.op.is_write() {
-            self.reads.push(Waiting { ticket, request, arrived_ms: ctx.now.wall_ms });
+            self.reads.push(Waiting { ticket, request, arrived_ms: self.clock_ms(ctx) });
             return;
         }
         let weight = request.op.weight();
         if let Err(error) = self.admit_write(options, ctx.store, &request.op) {
+            let no_room = matches!(error, Error::DiskFull { .. } | Error::IndexFull { .. });
+            self.reluctant |= no_room;
             ctx.out.reply(ticket, Err(error));
             return;
         }
@@ -223,7 +228,7 @@ impl Running {
         options: &Options,
         ctx: &mut Context<'_>,
     ) -> Result<(), Damaged> {
-        let time_ms = ctx.now.wall_ms.max(self.consensus.log().state.time_ms);
+        let time_ms = self.clock_ms(ctx);
         let entry_bytes = entry_bytes(&options.limits, ctx.store);
         self.proposals.propose(&mut self.consensus, time_ms, entry_bytes, ctx.out);
         if self.consensus.can_confirm()

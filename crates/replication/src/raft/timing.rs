@@ -12,6 +12,9 @@ const PREFERRED_TICKS: u64 = 4;
 /// How many ticks a leader that is not the preferred one leads at least.
 const HAND_OVER_TICKS: u64 = 100;
 
+/// How many ticks a leader leads at least that had better not.
+const RELUCTANT_TICKS: u64 = 20;
+
 /// How many ticks after another a member asks to lead when the leader is gone.
 const SUCCESSION_TICKS: u32 = 2;
 
@@ -74,7 +77,12 @@ impl Running {
         let Some(&preferred) = options.members.first() else { return };
         let others = options.members.iter().filter(|&&node| node != ctx.me);
         let up = 1 + others.filter(|&&node| ctx.peers.is_up(node)).count();
-        if preferred == ctx.me {
+        if ctx.clock_suspect || self.reluctant {
+            if self.ticks.is_multiple_of(RELUCTANT_TICKS) {
+                self.reluctant = false;
+                self.give_way(options, ctx);
+            }
+        } else if preferred == ctx.me {
             let due = self.ticks.is_multiple_of(PREFERRED_TICKS);
             if due && self.consensus.leader().is_none() && up >= self.consensus.majority() {
                 self.consensus.campaign();
@@ -82,6 +90,22 @@ impl Running {
         } else if self.ticks.is_multiple_of(HAND_OVER_TICKS) && ctx.peers.is_up(preferred) {
             self.consensus.hand_over(preferred);
         }
+    }
+
+    /// Hands over to the first member that can take it.
+    fn give_way(&mut self, options: &Options, ctx: &Context<'_>) {
+        let others = options.members.iter().filter(|&&node| node != ctx.me);
+        for &other in others.filter(|&&node| ctx.peers.is_up(node)) {
+            self.consensus.hand_over(other);
+        }
+    }
+
+    /// The time that the next entry has and that a read sees: the clock's, if it can be trusted, and
+    /// never before the log's. A clock that is wrong must not let values expire too soon, for what
+    /// has expired once does not come back.
+    pub(super) fn clock_ms(&self, ctx: &Context<'_>) -> u64 {
+        let log_ms = self.consensus.log().state.time_ms;
+        if ctx.clock_suspect { log_ms } else { log_ms.max(ctx.now.wall_ms) }
     }
 
     /// Drops entries that nobody needs, as far as is known.

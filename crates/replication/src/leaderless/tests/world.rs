@@ -190,7 +190,8 @@ impl World {
         let wall_ms = (BEGINNING + mono.0 / 1000).saturating_add_signed(at.skew_ms);
         let now = Now { mono, wall_ms };
         let Node { clock, store, replica, pace, .. } = at;
-        let mut ctx = Context { now, me: node, clock, store, peers: &peers, pace, out };
+        let mut ctx =
+            Context { now, me: node, clock_suspect: false, clock, store, peers: &peers, pace, out };
         replica.handle(&mut ctx, input);
     }
 

@@ -59,6 +59,10 @@ impl Run {
             world.limits.piece.items = 1;
         }
         world.loss = [0, 0, 2, 10][world.draw.between(0, 4)];
+        for id in (1..=3).map(node) {
+            let skew_ms = [0, 0, 400, 10_000, -10_000][world.draw.between(0, 5)];
+            world.skew_ms.insert(id, skew_ms);
+        }
         let clients = (0..CLIENTS).map(|_| Client { waiting: None, node: node(1) }).collect();
         Run {
             world,
@@ -185,7 +189,7 @@ impl Run {
 
     fn disturb(&mut self) {
         let (one, other) = (self.world.draw.between(1, 4), self.world.draw.between(1, 4));
-        match self.world.draw.between(0, 9) {
+        match self.world.draw.between(0, 10) {
             // With two of three disks lost, nobody could say what was committed.
             8 if self.world.rebuilding.is_empty() && !self.world.is_alive(node(one)) => {
                 self.world.wipe(node(one));
@@ -210,6 +214,13 @@ impl Run {
                 self.world.cut.insert((node(other), node(one)));
                 self.world.lose(node(one));
             }
+            // It goes on, but what it says arrives long after.
+            9 => {
+                self.world.hung.insert(node(one));
+                if other != one {
+                    self.world.lose(node(one));
+                }
+            }
             _ => self.heal(),
         }
     }
@@ -217,6 +228,7 @@ impl Run {
     fn heal(&mut self) {
         self.world.cut.clear();
         for id in (1..=3).map(node) {
+            self.world.unhang(id);
             if !self.world.is_alive(id) {
                 self.world.restart(id);
             }

@@ -279,3 +279,77 @@ fn nothing_is_larger_than_a_commit_of_the_store() {
     assert!(world.rebuilding.is_empty());
     assert!(stored(&mut world, b"big39").iter().all(Option::is_some));
 }
+
+#[test]
+fn a_clock_that_is_known_to_be_wrong_lets_nothing_expire() {
+    let mut world = led();
+    let expiry = Expiry::After(Duration::from_secs(60));
+    world.insist(Op::Put { key: "k".into(), value: "v".into(), expiry, tag: 0 }).unwrap();
+    world.skew_ms.insert(node(1), 3_600_000);
+    world.suspect.insert(node(1));
+    let leads = |world: &mut World| {
+        let get = Op::Get { key: "k".into(), want: Want::Value };
+        let ticket = world.ask(node(1), get, Duration::from_secs(1));
+        world.run(Duration::from_millis(20));
+        let answer = world.answers_to(ticket)[0].clone();
+        assert!(!matches!(answer, Ok(Reply::Missing(_))), "it has expired");
+        answer.is_ok()
+    };
+    assert!(leads(&mut world));
+    world.insist(put("other", "v")).unwrap();
+    world.run(Duration::from_secs(2));
+    assert!(!leads(&mut world), "another leads by now");
+    let found = world.insist(Op::Get { key: "k".into(), want: Want::Value });
+    assert!(matches!(found, Ok(Reply::Found(_))), "{found:?}");
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_hands_over_to_one_that_has_room() {
+    let mut world = led();
+    world.nodes.get_mut(&node(1)).unwrap().store.full = true;
+    let refused = world.insist(put("k", "v")).unwrap_err();
+    assert_eq!(refused, Error::DiskFull { executed: Executed::No });
+    world.run(Duration::from_secs(2));
+    world.insist(put("k", "w")).unwrap();
+    // Entries are refused by node 1, so it is not handed back to it.
+    world.run(Duration::from_secs(10));
+    world.insist(put("k", "x")).unwrap();
+}
+
+#[test]
+fn all_nodes_can_lose_everything_one_behind_the_other() {
+    let mut world = World::new(27, 3);
+    for n in 0..50 {
+        world.insist(put(&format!("k{n}"), &n.to_string())).unwrap();
+    }
+    for lost in [1, 3, 2, 1, 1] {
+        world.crash(node(lost));
+        world.wipe(node(lost));
+        world.insist(put("last", &lost.to_string())).unwrap();
+        world.run(Duration::from_secs(6));
+        assert!(world.rebuilding.is_empty(), "{lost}");
+    }
+    for n in 0..50 {
+        let everywhere = vec![Some(n.to_string().into_bytes()); 3];
+        assert_eq!(stored(&mut world, format!("k{n}").as_bytes()), everywhere);
+    }
+    assert_eq!(stored(&mut world, b"last"), vec![Some(b"1".to_vec()); 3]);
+}
+
+#[test]
+fn a_rebuild_that_is_ordered_again_while_it_goes_on_ends_all_the_same() {
+    let mut world = led();
+    world.crash(node(3));
+    world.wipe(node(3));
+    for _ in 0..5 {
+        world.run(Duration::from_millis(300));
+        world.crash(node(3));
+        world.restart(node(3));
+        world.rebuilding.insert(node(3));
+        world.turn(node(3), vec![Input::Rebuild]);
+    }
+    world.run(Duration::from_secs(6));
+    assert!(world.rebuilding.is_empty());
+    world.crash(node(2));
+    world.insist(put("k", "v")).unwrap();
+}

@@ -68,6 +68,8 @@ pub(super) struct World {
     pub(super) trace: Vec<String>,
     /// How far a node's wall clock is ahead, in milliseconds.
     pub(super) skew_ms: BTreeMap<NodeId, i64>,
+    /// Nodes that know that their clock is wrong.
+    pub(super) suspect: BTreeSet<NodeId>,
     /// Nodes that lost what they held and do not have it again.
     pub(super) rebuilding: BTreeSet<NodeId>,
 }
@@ -126,6 +128,7 @@ impl World {
             events: Vec::new(),
             trace: Vec::new(),
             skew_ms: BTreeMap::new(),
+            suspect: BTreeSet::new(),
             rebuilding: BTreeSet::new(),
         };
         for node in members {
@@ -260,7 +263,9 @@ impl World {
         let mut inputs = inputs;
         loop {
             let (peers, pace, out) = (&peers, &mut self.pace, &mut out);
-            let mut context = Context { now, me: id, clock, store, peers, pace, out };
+            let clock_suspect = self.suspect.contains(&id);
+            let mut context =
+                Context { now, me: id, clock_suspect, clock, store, peers, pace, out };
             for input in inputs.drain(..) {
                 replica.handle(&mut context, input);
             }
