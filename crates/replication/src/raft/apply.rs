@@ -23,6 +23,8 @@ pub(super) struct Applying {
     /// The first of the entries, decoded.
     current: Option<Current>,
     overlay: Overlay,
+    /// What the changes in it take of a commit beside keys and values, at most.
+    overhead: usize,
     /// Something has been applied that the store does not have.
     uncommitted: bool,
     /// The answers to that.
@@ -80,7 +82,7 @@ impl Applying {
         let most = entry_bytes(&options.limits, store);
         loop {
             let more = self.fetch(consensus)?;
-            let full = self.overlay.bytes() >= most;
+            let full = self.overlay.bytes() + self.overhead >= most;
             if self.uncommitted && (full || !more) {
                 if let Some(copy) = copy {
                     copy.set_aside(self.overlay.places(), store)?;
@@ -90,6 +92,7 @@ impl Applying {
                     return Ok(());
                 }
                 self.uncommitted = false;
+                self.overhead = 0;
                 consensus.applied();
                 done.append(&mut self.answers);
             }
@@ -149,6 +152,7 @@ impl Applying {
             max_bytes,
         };
         let reply = apply.run(command, majority)?;
+        self.overhead += command.overhead();
         let number = state.ordinal as usize;
         state.ordinal += 1;
         self.answers.push(Applied { place, reply: Some((number, Ok(reply))) });

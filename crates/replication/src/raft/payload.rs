@@ -5,7 +5,7 @@
 //! learns what is committed.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kvorum_core::{Expiry, KeyspaceId, Txn};
+use kvorum_core::{Change, Expiry, KeyspaceId, Txn};
 
 use crate::wire::WireError;
 use crate::wire::primitive::{get_bytes, get_size, put_bytes, put_size};
@@ -35,6 +35,21 @@ pub(super) struct Payload {
     /// Milliseconds since 1970, by the clock of the leader.
     pub(super) time_ms: u64,
     pub(super) commands: Vec<Command>,
+}
+
+impl Command {
+    /// What its changes take of a commit beside values, at most.
+    pub(super) fn overhead(&self) -> usize {
+        match &self.what {
+            What::Put { key, .. } | What::Delete { key } => overhead(std::iter::once(key)),
+            What::Txn(txn) => overhead(txn.keys()),
+        }
+    }
+}
+
+/// What changes of these keys take of an entry or of a commit beside values, at most.
+pub(super) fn overhead<'a>(keys: impl Iterator<Item = &'a Bytes>) -> usize {
+    keys.map(|key| Change::OVERHEAD + 2 * key.len() + 1).sum()
 }
 
 impl Payload {

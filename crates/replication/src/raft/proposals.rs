@@ -18,7 +18,7 @@ const LOG: &str = "the log of the partition";
 pub(super) struct Write {
     pub(super) ticket: Ticket,
     pub(super) deadline: Mono,
-    /// Bytes of keys and values.
+    /// Bytes of the log that it takes at most, unless it makes a value longer.
     pub(super) weight: usize,
     pub(super) command: Command,
 }

@@ -5,20 +5,23 @@
 //! disk is full; and a follower with a full disk refuses entries before it logs them, as if they
 //! had been lost on the way: the leader sends them again.
 
-use kvorum_core::{Action, Change, Error, Intent, Op, Store};
+use kvorum_core::{Action, Change, Error, Intent, Op, Store, Txn};
 use raft::eraftpb::{Message, MessageType};
 
 use super::options::{Limits, Options};
+use super::payload;
 use super::running::Running;
 
 /// Of what a commit may hold, commands that are applied together take at most one part in so many;
-/// three parts in four are left for the largest one behind them.
-const SHARE: usize = 8;
+/// the others are left for the largest one behind them.
+const PARTS: usize = 8;
+/// What the state of the replica takes of each commit, at most: it names its members.
+const STATE: usize = 1024;
 
 /// How many bytes of commands gather in one entry, or are applied in one commit, before another one
 /// is begun.
 pub(super) fn entry_bytes(limits: &Limits, store: &dyn Store) -> usize {
-    limits.entry_bytes.min(store.max_commit_bytes() / SHARE)
+    limits.entry_bytes.min(store.max_commit_bytes() / PARTS)
 }
 
 impl Running {
@@ -34,10 +37,9 @@ impl Running {
     ) -> Result<(), Error> {
         let limit = options.limits.max_write_bytes;
         let (weight, becomes) = (op.weight(), largest(op, limit));
-        let most = store.max_commit_bytes() / 4 * 3;
+        let most = (store.max_commit_bytes() / PARTS * (PARTS - 1)).saturating_sub(STATE);
         if weight > limit || becomes > most {
-            let weight = weight.max(becomes.min(limit));
-            let limit = limit.min(most);
+            let (weight, limit) = if weight > limit { (weight, limit) } else { (becomes, most) };
             let text = format!("the operation holds {weight} bytes; the limit is {limit}");
             return Err(Error::invalid(text));
         }
@@ -50,7 +52,9 @@ impl Running {
 
     /// Whether there is room for the entries of a message, if it has any.
     pub(super) fn has_room_for(&self, message: &Message, store: &dyn Store) -> bool {
-        if message.get_msg_type() != MessageType::MsgAppend || message.entries.is_empty() {
+        let says_nothing = message.entries.iter().all(|entry| entry.data.is_empty());
+        if message.get_msg_type() != MessageType::MsgAppend || says_nothing {
+            // By an entry without data a new leader learns what it may answer.
             return true;
         }
         let weights = message.entries.iter().map(|entry| entry.data.len() + 2 * Change::OVERHEAD);
@@ -61,18 +65,32 @@ impl Running {
     }
 }
 
-/// How many bytes of the log what an operation writes takes at most, as an entry or as changes.
-fn largest(op: &Op, limit: usize) -> usize {
+/// What a write takes of an entry or of a commit beside its values, at most.
+pub(super) fn overhead(op: &Op) -> usize {
     match op {
-        Op::Put { key, value, .. } => Change::OVERHEAD + 2 * key.len() + value.len(),
-        Op::Delete { key } => Change::OVERHEAD + 2 * key.len() + 1,
-        Op::Txn(txn) => {
-            let steps = || txn.then.iter().chain(&txn.otherwise);
-            let keys = txn.keys().map(|key| Change::OVERHEAD + 2 * key.len() + 1);
-            let values = steps().map(|step| step.action.weight() + 32).sum::<usize>();
-            let appends = steps().any(|step| matches!(step.action, Action::Append(_)));
-            keys.sum::<usize>() + if appends { values.max(limit) } else { values }
-        }
+        Op::Put { key, .. } | Op::Delete { key } => payload::overhead(std::iter::once(key)),
+        Op::Txn(txn) => payload::overhead(txn.keys()),
         Op::Get { .. } | Op::Scan { .. } | Op::Count { .. } => 0,
     }
+}
+
+/// How many bytes what a write says or leaves takes at most.
+fn largest(op: &Op, limit: usize) -> usize {
+    let grows = matches!(op, Op::Txn(txn) if grows(txn));
+    overhead(op) + if grows { op.weight().max(limit) } else { op.weight() }
+}
+
+/// Whether a transaction may leave longer values than it holds.
+fn grows(txn: &Txn) -> bool {
+    txn.then.iter().chain(&txn.otherwise).any(|step| match &step.action {
+        // A number is shorter than what is counted for its key.
+        Action::Read | Action::Put { .. } | Action::Delete | Action::Add(_) => false,
+        Action::AddDecimal(_)
+        | Action::Append(_)
+        | Action::SetRange { .. }
+        | Action::SetBit { .. }
+        | Action::Expire { .. }
+        | Action::Copy { .. } => true,
+        Action::Txn(inner) => grows(inner),
+    })
 }

@@ -19,7 +19,7 @@ use super::machine;
 use super::options::Options;
 use super::proposals::{Proposals, Write};
 use super::reads::{Reads, Waiting};
-use super::room::entry_bytes;
+use super::room::{entry_bytes, overhead};
 use super::serve::{NotYet, Reader};
 use super::snapshot::{Receiver, Sender};
 use crate::{Context, Event, Input, Message, Ticket};
@@ -206,7 +206,7 @@ impl Running {
             self.reads.push(Waiting { ticket, request, arrived_ms: self.clock_ms(ctx) });
             return;
         }
-        let weight = request.op.weight();
+        let weight = request.op.weight() + overhead(&request.op);
         if let Err(error) = self.admit_write(options, ctx.store, &request.op) {
             let no_room = matches!(error, Error::DiskFull { .. } | Error::IndexFull { .. });
             self.reluctant |= no_room;

@@ -269,6 +269,15 @@ fn nothing_is_larger_than_a_commit_of_the_store() {
     assert!(tickets.iter().all(|ticket| matches!(world.answers_to(*ticket)[..], [Ok(_)])));
     let refused = world.insist(put("big", &"x".repeat(60 << 10))).unwrap_err();
     assert_eq!(refused.executed(), Executed::No);
+    // Of small commands, what they take beside keys and values counts most.
+    let deletes = (0..2000).map(|n: u32| Op::Delete { key: n.to_string().into() });
+    let puts = (0..2000).map(|n| put(&n.to_string(), ""));
+    let requests: Vec<_> =
+        puts.chain(deletes).map(|op| world.request(op, Duration::from_secs(2))).collect();
+    let (tickets, inputs): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+    world.turn(node(1), inputs);
+    world.run(Duration::from_secs(1));
+    assert!(tickets.iter().all(|ticket| matches!(world.answers_to(*ticket)[..], [Ok(_)])));
     // And it is copied.
     world.limits.kept_log_bytes = 0;
     world.limits.lagging_log_bytes = 0;

@@ -339,3 +339,24 @@ fn another_leads_within_a_fraction_of_a_second_when_the_connection_to_the_leader
         assert!(leads(&mut world, 2) || leads(&mut world, 3), "seed {seed}");
     }
 }
+
+#[test]
+fn a_piece_of_a_copy_stays_small_whatever_is_deleted_meanwhile() {
+    let mut world = forgetful(15);
+    world.crash(node(3));
+    for n in 0..300 {
+        world.insist(put(&format!("k{n}"), "old")).unwrap();
+    }
+    world.run(Duration::from_secs(1));
+    world.restart(node(3));
+    while world.count(node(3)) < 20 {
+        world.run(Duration::from_millis(1));
+    }
+    // Everything that has not been sent is set aside at once, and deleted.
+    for n in 0..300 {
+        world.ask(node(1), Op::Delete { key: format!("k{n}").into() }, Duration::from_secs(1));
+    }
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.largest_piece, 10);
+    assert!((1..=3).all(|id| world.count(node(id)) == 0));
+}

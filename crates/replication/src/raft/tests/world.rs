@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) hide_cuts: bool,
     /// Pieces of copies that have been sent.
     pub(super) pieces: usize,
+    /// The most records that one of them held.
+    pub(super) largest_piece: usize,
     sent: u64,
     tickets: u64,
     pace: Pace,
@@ -121,6 +123,7 @@ impl World {
             fastest_sync: 50,
             hide_cuts: false,
             pieces: 0,
+            largest_piece: 0,
             sent: 0,
             tickets: 0,
             pace: Pace::default(),
@@ -288,7 +291,10 @@ impl World {
                     }
                     (None, Effect::Send { to, message, .. }) => {
                         self.sent += 1;
-                        self.pieces += usize::from(is_piece(&message));
+                        if let Some(items) = piece(&message) {
+                            self.pieces += 1;
+                            self.largest_piece = self.largest_piece.max(items);
+                        }
                         let lost = self.draw.between(0, 100) < self.loss;
                         if self.hung.contains(&id) {
                             self.kept_back.push((id, to, message));
@@ -431,10 +437,14 @@ impl World {
     }
 }
 
-fn is_piece(message: &Message) -> bool {
-    let Message::Raft(letter) = message else { return false };
+/// How many records a piece of a copy holds.
+fn piece(message: &Message) -> Option<usize> {
+    let Message::Raft(letter) = message else { return None };
     let (one, other) = (NodeId::new(1).unwrap(), NodeId::new(2).unwrap());
-    matches!(Letter::decode(letter.clone(), one, other), Ok(Letter::Piece(_)))
+    match Letter::decode(letter.clone(), one, other) {
+        Ok(Letter::Piece(piece)) => Some(piece.items.len()),
+        _ => None,
+    }
 }
 
 /// What every replica holds for a key.
