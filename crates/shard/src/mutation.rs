@@ -18,13 +18,20 @@ pub enum Mutation {
     /// Forget how long a frame has waited here before its turn.
     #[cfg(any(test, feature = "mutations"))]
     IgnoreWaiting,
+    /// Send a write of a strong keyspace again that may have been executed.
+    #[cfg(any(test, feature = "mutations"))]
+    ResendWhatHasLeft,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 3] =
-        [Mutation::TrustSuspectClock, Mutation::OverfillFrames, Mutation::IgnoreWaiting];
+    pub const ALL: [Mutation; 4] = [
+        Mutation::TrustSuspectClock,
+        Mutation::OverfillFrames,
+        Mutation::IgnoreWaiting,
+        Mutation::ResendWhatHasLeft,
+    ];
 }
 
 macro_rules! questions {
@@ -44,4 +51,5 @@ questions! {
     trusts_suspect_clock asks TrustSuspectClock;
     overfills_frames asks OverfillFrames;
     ignores_waiting asks IgnoreWaiting;
+    resends_what_has_left asks ResendWhatHasLeft;
 }

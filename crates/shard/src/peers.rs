@@ -129,7 +129,8 @@ impl Shard {
         for ticket in self.requests.tickets(lost) {
             let Some(pending) = self.requests.take(ticket) else { continue };
             let Stage::Forwarded { place, .. } = pending.stage else { continue };
-            if pending.seeks.is_some() && !(pending.is_write && self.links.has_left(node, place)) {
+            let unknown = pending.is_write && self.links.has_left(node, place);
+            if pending.seeks.is_some() && (!unknown || self.options.resends_what_has_left()) {
                 seeking.push(pending);
                 continue;
             }

@@ -20,7 +20,7 @@ fn count(outcome: Option<Outcome<Reply>>) -> i64 {
 
 /// Four nodes; partition 0 lies on the first three, of which the first leads.
 fn four() -> (World, String) {
-    let mut world = World::strong(4);
+    let mut world = World::strong(4, |_| {});
     world.live(Duration::from_secs(1));
     (world, key_in(0))
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_core::{Error, Executed, Reply, Writer};
+use kvorum_core::{Action, Error, Executed, Op, Reply, Step, Txn, Writer};
 use kvorum_replication::Ticket;
 
-use super::world::{PATIENCE, World, id, put};
+use super::world::{PATIENCE, World, get, id, key_in, put};
 use crate::links::{Links, Received};
 use crate::wire::Envelope;
 use crate::{Class, In, Mutation, Options, Out};
@@ -17,6 +17,7 @@ fn keeps(rule: Mutation, broken: Option<Mutation>) -> bool {
         Mutation::TrustSuspectClock => leaves_stamping_to_others(broken),
         Mutation::OverfillFrames => seals_frames_its_header_can_count(broken),
         Mutation::IgnoreWaiting => does_nothing_that_waited_too_long(broken),
+        Mutation::ResendWhatHasLeft => executes_nothing_twice(broken),
     }
 }
 
@@ -42,6 +43,31 @@ fn leaves_stamping_to_others(broken: Option<Mutation>) -> bool {
     world.settle();
     match world.answer(write) {
         Some(Ok(Reply::Written { version, .. })) => version.writer != Writer::new(id(1), 1),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn executes_nothing_twice(broken: Option<Mutation>) -> bool {
+    let mut world = World::strong(4, |options| options.shard_mutation = broken);
+    let key = key_in(0);
+    let ask = |world: &mut World, op| {
+        let ticket = world.ask(id(4), op);
+        world.end_turn(id(4));
+        ticket
+    };
+    ask(&mut world, put(&key, "0"));
+    world.live(Duration::from_secs(1));
+    let add = Step { key: key.clone().into(), action: Action::Add(1), previous: false };
+    ask(&mut world, Op::Txn(Txn::always(add)));
+    // The leader takes it, and its answer is lost.
+    world.deliver((id(4), id(1), Class::Data));
+    world.disconnect(id(4), id(1));
+    world.connect(id(4), id(1));
+    world.live(Duration::from_secs(1));
+    let read = ask(&mut world, get(&key));
+    world.live(Duration::from_millis(100));
+    match world.answer(read) {
+        Some(Ok(Reply::Found(item))) => item.value == "1",
         other => panic!("{other:?}"),
     }
 }

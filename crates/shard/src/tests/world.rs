@@ -72,8 +72,8 @@ impl World {
     }
 
     /// The same with a strong keyspace.
-    pub(super) fn strong(count: usize) -> World {
-        World::of(Mode::Strong, count, |_| {})
+    pub(super) fn strong(count: usize, adjust: impl Fn(&mut Options)) -> World {
+        World::of(Mode::Strong, count, adjust)
     }
 
     fn of(mode: Mode, count: usize, adjust: impl Fn(&mut Options)) -> World {
