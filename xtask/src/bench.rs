@@ -52,6 +52,19 @@ impl Options {
     }
 }
 
+/// The number of the strong keyspace that the cluster has beside its default.
+const STRONG: u8 = 2;
+
+/// What is measured: a keyspace of a server.
+#[derive(Clone, Copy)]
+pub(crate) struct System<'a> {
+    /// Its name on the page.
+    pub(crate) name: &'static str,
+    pub(crate) server: &'a Server,
+    /// The number of the keyspace.
+    pub(crate) database: u8,
+}
+
 /// What was measured of one system in one case.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
@@ -76,20 +89,24 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
 fn measure(root: &Path, scratch: &Path, options: &Options) -> Result<Vec<Measured>> {
     let cluster = Server::cluster(root, &scratch.join("cluster"))?;
     let redis = Server::redis(&scratch.join("redis"))?;
-    let servers = [&cluster, &redis];
+    let systems = [
+        System { name: "kvorum, 3 nodes, QUORUM", server: &cluster, database: 0 },
+        System { name: "kvorum, 3 nodes, strong", server: &cluster, database: STRONG },
+        System { name: "redis-server, 1 node, AOF always", server: &redis, database: 0 },
+    ];
     let mut measured = Vec::new();
     for case in load::CASES {
-        // In turns, so that whatever else the machine does meanwhile falls on both.
-        let mut rounds = servers.map(|_| Vec::new());
+        // In turns, so that whatever else the machine does meanwhile falls on all.
+        let mut rounds = [const { Vec::new() }; 3];
         for _ in 0..options.rounds {
-            for (server, rounds) in servers.iter().zip(&mut rounds) {
-                rounds.push(load::run(case, options.scale, server)?);
+            for (system, rounds) in systems.iter().zip(&mut rounds) {
+                rounds.push(load::run(case, options.scale, system)?);
             }
         }
-        for (server, rounds) in servers.iter().zip(&rounds) {
+        for (system, rounds) in systems.iter().zip(&rounds) {
             let figures = load::medians(rounds).context("at least one round")?;
-            page::progress(server.name, case, &figures)?;
-            measured.push(Measured { system: server.name, case: case.clone(), figures });
+            page::progress(system.name, case, &figures)?;
+            measured.push(Measured { system: system.name, case: case.clone(), figures });
         }
     }
     Ok(measured)

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::server::Server;
+use super::System;
 
 /// One kind of load.
 #[derive(Clone, Debug)]
@@ -50,8 +50,9 @@ pub(crate) struct Figures {
     pub(crate) cpu_seconds: f64,
 }
 
-/// Runs one round of a case against a server.
-pub(crate) fn run(case: &Case, scale: f64, server: &Server) -> Result<Figures> {
+/// Runs one round of a case against a system.
+pub(crate) fn run(case: &Case, scale: f64, system: &System<'_>) -> Result<Figures> {
+    let server = system.server;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let requests = (f64::from(case.requests) * scale).max(1.0) as u32;
     let before = server.cpu_seconds()?;
@@ -59,7 +60,7 @@ pub(crate) fn run(case: &Case, scale: f64, server: &Server) -> Result<Figures> {
         .args(["-p", &server.port.to_string(), "-t", case.command, "--csv"])
         .args(["-n", &requests.to_string(), "-c", &case.clients.to_string()])
         .args(["-P", &case.pipeline.to_string(), "-d", &VALUE_BYTES.to_string()])
-        .args(["-r", &KEYS.to_string()])
+        .args(["-r", &KEYS.to_string(), "--dbnum", &system.database.to_string()])
         .output()
         .context("running redis-benchmark (Debian: redis-tools)")?;
     let used = server.cpu_seconds()? - before;

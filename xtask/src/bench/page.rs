@@ -13,9 +13,10 @@ use super::{Measured, Options};
 const HEAD: &str = "\
 # Benchmarks
 
-Written by `just bench`, which measured both systems in one run on one machine with redis-benchmark;
-load and servers share its cores. Both answer a write only when it is on disk: kvorum on a majority
-of three nodes, all of them on this machine, redis-server on its one. *CPU* is CPU seconds of all
+Written by `just bench`, which measured all systems in one run on one machine with redis-benchmark;
+load and servers share its cores. All answer a write only when it is on disk: kvorum on a majority
+of three nodes, all of them on this machine, redis-server on its one. *QUORUM* is an eventual
+keyspace, *strong* a linearizable one. *CPU* is CPU seconds of all
 server processes per million requests; compare by it first.
 ";
 

@@ -18,8 +18,6 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A running system; stopped when dropped.
 pub(crate) struct Server {
-    /// Its name on the page.
-    pub(crate) name: &'static str,
     /// Where it speaks the Redis protocol.
     pub(crate) port: u16,
     child: Child,
@@ -40,7 +38,7 @@ impl Server {
         let mut command = Command::new(binary);
         command.args(["dev", "--nodes", "3", "--base-port-offset", &offset.to_string()]);
         command.arg("--data-dir").arg(folder);
-        let server = Server::start("kvorum, 3 nodes, QUORUM", 6379 + offset, command, folder)?;
+        let server = Server::start(6379 + offset, command, folder)?;
         for http in [8001, 8002, 8003] {
             await_answer(http + offset, "GET /readyz HTTP/1.0\r\n\r\n", "200 OK")?;
         }
@@ -53,12 +51,12 @@ impl Server {
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--save", "", "--appendonly", "yes"]);
         command.args(["--appendfsync", "always", "--dir"]).arg(folder);
-        let server = Server::start("redis-server, 1 node, AOF always", port, command, folder)?;
+        let server = Server::start(port, command, folder)?;
         await_answer(port, "PING\r\n", "PONG")?;
         Ok(server)
     }
 
-    fn start(name: &'static str, port: u16, mut command: Command, folder: &Path) -> Result<Server> {
+    fn start(port: u16, mut command: Command, folder: &Path) -> Result<Server> {
         fs::create_dir_all(folder)?;
         let log = File::create(folder.with_extension("log"))?;
         let child = command
@@ -67,7 +65,7 @@ impl Server {
             .stderr(log)
             .spawn()
             .with_context(|| format!("starting {}", command.get_program().display()))?;
-        Ok(Server { name, port, child })
+        Ok(Server { port, child })
     }
 
     /// CPU seconds, user and system, that its processes have used so far.
