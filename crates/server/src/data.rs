@@ -6,6 +6,7 @@ mod batch;
 mod compat;
 mod cursor;
 mod scan;
+mod txn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,10 @@ use kvorum_node::{NodeStatus, Status};
 use crate::backend::Backend;
 
 pub use answer::{Lookup, Written};
-pub use compat::Text;
+pub use compat::{Stale, Text};
 pub use cursor::{decode_cursor, encode_cursor};
 pub use scan::{Scan, ScanPage};
+pub use txn::{StepResult, Stored, Transacted, put};
 
 /// The name of the keyspace that serves requests which name none.
 pub const DEFAULT_KEYSPACE: &str = "default";
@@ -216,10 +218,7 @@ impl Data {
                 limits::check_key(key)?;
                 limits::check_value(value.len(), self.max_value())?;
             }
-            Op::Txn(txn) => {
-                txn.keys().try_for_each(|key| limits::check_key(key))?;
-                limits::check_value(txn.weight(), self.max_value())?;
-            }
+            Op::Txn(txn) => self.check_txn(txn)?,
             Op::Scan { .. } | Op::Count { .. } => {}
         }
         let (_, keyspace) = self.keyspace(&call.keyspace)?;

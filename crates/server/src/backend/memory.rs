@@ -11,11 +11,15 @@ use kvorum_core::{
     Layout, Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Want, Writer,
 };
 use kvorum_node::{Advertised, NodeStatus, NodeView, Serving, Status};
+use kvorum_replication::raft::Solo;
 
 use super::{Backend, Pending};
 
 /// The wall clock of the tests, in milliseconds since 1970.
 pub const WALL_MS: u64 = 1_800_000_000_000;
+
+/// The strong keyspace.
+const STRONG: KeyspaceId = KeyspaceId(3);
 
 /// The partitions of the keyspace.
 const PARTITIONS: usize = 64;
@@ -25,6 +29,8 @@ type Rows = BTreeMap<(KeyspaceId, Slot, Bytes), (Header, Bytes)>;
 /// Keeps what it is given, and fails when it is told to.
 pub struct Memory {
     rows: Mutex<(Rows, HybridClock)>,
+    /// The keys of the strong keyspace, in the real state machine.
+    strong: Mutex<Solo>,
     seen: Mutex<Vec<Request>>,
     failure: Mutex<Option<Error>>,
     hung: AtomicBool,
@@ -39,6 +45,7 @@ impl Memory {
         let writer = Writer::new(ids[0], 1);
         Arc::new(Memory {
             rows: Mutex::new((Rows::new(), HybridClock::new(writer, Default::default()))),
+            strong: Mutex::default(),
             seen: Mutex::default(),
             failure: Mutex::default(),
             hung: AtomicBool::new(false),
@@ -67,13 +74,25 @@ impl Memory {
         lock(&self.seen).clone()
     }
 
+    fn answer_strong(&self, request: &Request) -> Outcome<Reply> {
+        let slots = match &request.op {
+            Op::Scan { partition, .. } | Op::Count { partition } => self.layout.slots(*partition),
+            _ => None,
+        };
+        let slots = slots.unwrap_or(Slot::default()..=Slot::default());
+        lock(&self.strong).run(request, &slots, WALL_MS)
+    }
+
     fn answer(&self, request: Request) -> Outcome<Reply> {
         lock(&self.seen).push(request.clone());
         if let Some(error) = lock(&self.failure).clone() {
             return Err(error);
         }
-        let (rows, clock) = &mut *lock(&self.rows);
         let keyspace = request.keyspace;
+        if keyspace == STRONG {
+            return self.answer_strong(&request);
+        }
+        let (rows, clock) = &mut *lock(&self.rows);
         let place = |key: &Bytes| (keyspace, Slot::of(key), key.clone());
         match request.op {
             Op::Get { key, want } => Ok(match rows.get(&place(&key)) {
@@ -196,8 +215,9 @@ fn layout(nodes: Vec<NodeId>) -> Layout {
         read: Consistency::Quorum,
         write: Consistency::Quorum,
     };
-    let keyspaces =
-        vec![keyspace(KeyspaceId::DEFAULT, "default"), keyspace(KeyspaceId(2), "eventual")];
+    let strong = Keyspace { mode: Mode::Strong, ..keyspace(STRONG, "strong") };
+    let eventual = keyspace(KeyspaceId(2), "eventual");
+    let keyspaces = vec![keyspace(KeyspaceId::DEFAULT, "default"), eventual, strong];
     Layout::new(7, nodes, keyspaces, vec![placement]).unwrap()
 }
 

@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_core::{Expiry, Header, Identity, Op, Outcome, Reply, Want};
+use kvorum_core::{
+    Compare, Condition, Expiry, Header, Identity, Op, Outcome, Reply, Step, Txn, Want,
+};
 
-use super::{Call, Data, Lookup, Written};
+use super::{Call, Data, Lookup, StepResult, Written, put};
 
 /// The answer to a read of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,10 @@ pub enum Text {
     /// There is no value.
     Missing,
 }
+
+/// A larger tag is stored: this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale(pub u32);
 
 impl Data {
     /// Reads a text.
@@ -54,6 +60,37 @@ impl Data {
     ) -> Outcome<Written> {
         let op = Op::Put { key, value: text.into(), expiry: Expiry::Never, tag };
         self.run_compat(identity, op, timeout).await?.try_into()
+    }
+
+    /// Stores a text unless a larger tag is stored. An eventual keyspace cannot compare: there it
+    /// is stored whatever there is.
+    ///
+    /// # Errors
+    /// Those of the operation. [`Stale`] inside if a larger tag is stored, with that one.
+    pub async fn put_text_in_order(
+        &self,
+        identity: &Identity,
+        key: Bytes,
+        text: String,
+        tag: u32,
+    ) -> Outcome<Result<(), Stale>> {
+        let keyspace = self.compat_keyspace();
+        let Ok(()) = self.require_strong(keyspace, "a comparison") else {
+            return self.put_text(identity, key, text, tag, None).await.map(|_| Ok(()));
+        };
+        // An equal tag may be stored again.
+        let condition = tag.checked_add(1).map(Condition::TagBelow);
+        let compare = condition.map(|condition| Compare { key: key.clone(), condition });
+        let txn = Txn {
+            compare: compare.into_iter().collect(),
+            then: vec![put(key.clone(), text.into(), Expiry::Never, tag)],
+            otherwise: vec![Step::read(key)],
+        };
+        let done = self.transact(identity, Call::new(keyspace, Op::Txn(txn))).await?;
+        Ok(match done.steps.first() {
+            Some(StepResult::Read { item: Some(item), .. }) => Err(Stale(item.header.tag)),
+            _ => Ok(()),
+        })
     }
 
     /// Deletes a key.

@@ -1,6 +1,7 @@
 //! `kvorum.v1.Kv`.
 
 mod calls;
+mod txn;
 
 use kvorum_core::{Error, Identity, Reply};
 use kvorum_proto::convert::{self, wire_version};
@@ -89,7 +90,10 @@ impl Kv for KvService {
     }
 
     async fn txn(&self, request: Request<v1::TxnRequest>) -> Answered<v1::TxnResponse> {
-        Err(self.needs_strong(&request.get_ref().keyspace, "Txn"))
+        let caller = self.gate.caller(request.metadata()).map_err(refuse)?;
+        let call = request.into_inner().into_call(&caller).map_err(refuse)?;
+        let done = self.gate.data.transact(&caller.identity, call).await.map_err(refuse)?;
+        Ok(Response::new(done.into()))
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {

@@ -1,11 +1,11 @@
-//! Many operations at once, and the operations that only strong keyspaces have.
+//! Many operations at once: independent of each other, or as one transaction.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use kvorum_core::{Error, Op, Outcome, Reply, Want};
+use kvorum_core::{Action, Compare, Condition, Error, Op, Outcome, Reply, Step, Txn, Want};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::api::{Api, Doc, Verb};
 use super::app::{App, Caller};
@@ -14,15 +14,18 @@ use super::payload::Payload;
 use super::problem::Problem;
 use super::text;
 use super::uri::Path;
+use crate::data::{StepResult, Stored, put};
 
 pub fn routes(api: Api) -> Api {
     let batch = Doc::new("Run operations that are independent of each other.")
         .takes("application/json", "Batch")
         .answers("application/json", "BatchResults");
-    let txn = Doc::new("Compare and write atomically; needs a strong keyspace.");
+    let txn = Doc::new("Compare and write keys of one slot atomically; needs a strong keyspace.")
+        .takes("application/json", "Txn")
+        .answers("application/json", "TxnResults");
     let watch = Doc::new("Changes as they happen; needs a strong keyspace.");
     api.route(Verb::Post, "/v1/keyspaces/{ks}/batch", run, &run_headers(batch))
-        .route(Verb::Post, "/v1/keyspaces/{ks}/txn", transact, &txn)
+        .route(Verb::Post, "/v1/keyspaces/{ks}/txn", transact, &run_headers(txn))
         .route(Verb::Get, "/v1/keyspaces/{ks}/watch", watch_changes, &watch)
 }
 
@@ -38,6 +41,7 @@ enum Kind {
     Get,
     Put,
     Delete,
+    Increment,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,6 +53,8 @@ struct Operation {
     value: Option<String>,
     value_base64: Option<String>,
     ttl_ms: Option<u64>,
+    /// What an increment adds.
+    by: Option<i64>,
 }
 
 impl Operation {
@@ -61,6 +67,8 @@ impl Operation {
                 Ok(Op::Put { key, value, expiry: expiry(self.ttl_ms)?, tag: 0 })
             }
             _ if only_put => Err(Error::invalid("only put takes value and ttl_ms")),
+            Kind::Increment => Err(Error::invalid("increment is an operation of transactions")),
+            _ if self.by.is_some() => Err(Error::invalid("only increment takes by")),
             Kind::Get => Ok(Op::Get { key, want: Want::Value }),
             Kind::Delete => Ok(Op::Delete { key }),
         }
@@ -103,15 +111,124 @@ fn result(reply: Outcome<Reply>) -> Value {
     }
 }
 
-async fn transact(State(app): State<App>, path: Path) -> Problem {
-    needs_strong(&app, &path, "a transaction")
+/// A transaction as a document.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Transaction {
+    #[serde(default)]
+    compare: Vec<Comparison>,
+    #[serde(default)]
+    then: Vec<Operation>,
+    #[serde(default, rename = "else")]
+    otherwise: Vec<Operation>,
+}
+
+/// What must hold of a key: exactly one of the conditions.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Comparison {
+    key: Option<String>,
+    key_base64: Option<String>,
+    version: Option<String>,
+    value: Option<String>,
+    value_base64: Option<String>,
+    exists: Option<bool>,
+}
+
+impl Comparison {
+    fn into_compare(self) -> Outcome<Compare> {
+        let key = text::bytes("key", self.key, self.key_base64)?;
+        let value = self.value.is_some() || self.value_base64.is_some();
+        let condition = match (self.version, value, self.exists) {
+            (Some(version), false, None) => {
+                let wrong = |error| Error::invalid(format!("{version:?}: {error}"));
+                Condition::Version(version.parse().map_err(wrong)?)
+            }
+            (None, true, None) => {
+                Condition::Value(text::bytes("value", self.value, self.value_base64)?)
+            }
+            (None, false, Some(true)) => Condition::Present,
+            (None, false, Some(false)) => Condition::Absent,
+            _ => {
+                let text = "a comparison has exactly one of version, value and exists";
+                return Err(Error::invalid(text));
+            }
+        };
+        Ok(Compare { key, condition })
+    }
+}
+
+impl Operation {
+    fn into_step(self) -> Outcome<Step> {
+        let by = self.by;
+        Ok(match (self.op, by) {
+            (Kind::Increment, by) => {
+                let key = text::bytes("key", self.key, self.key_base64)?;
+                Step::new(key, Action::Add(by.unwrap_or(1)))
+            }
+            _ => match self.into_op()? {
+                Op::Put { key, value, expiry, tag } => put(key, value, expiry, tag),
+                Op::Delete { key } => Step::new(key, Action::Delete),
+                Op::Get { key, .. } => Step::read(key),
+                _ => return Err(Error::invalid("the operation cannot be part of a transaction")),
+            },
+        })
+    }
+}
+
+async fn transact(
+    State(app): State<App>,
+    Caller(identity): Caller,
+    path: Path,
+    headers: HeaderMap,
+    payload: Payload,
+) -> Result<Json<Value>, Problem> {
+    let keyspace = path.keyspace()?;
+    app.data().require_strong(&keyspace, "a transaction")?;
+    let how = How::of(&headers)?;
+    let asked: Transaction = payload.json_batch().await?;
+    let steps = |operations: Vec<Operation>| {
+        operations.into_iter().map(Operation::into_step).collect::<Outcome<Vec<Step>>>()
+    };
+    let compare = asked.compare.into_iter().map(Comparison::into_compare);
+    let txn = Txn {
+        compare: compare.collect::<Outcome<_>>()?,
+        then: steps(asked.then)?,
+        otherwise: steps(asked.otherwise)?,
+    };
+    let done = app.data().transact(&identity, how.call(keyspace, Op::Txn(txn))).await?;
+    let results: Vec<Value> = done.steps.into_iter().map(step).collect();
+    Ok(Json(json!({ "succeeded": done.held, "results": results })))
+}
+
+/// What became of a step, as a document.
+fn step(result: StepResult) -> Value {
+    match result {
+        StepResult::Read { item: Some(item), .. } => text::item(&item, true),
+        StepResult::Read { item: None, .. } => json!({ "found": false }),
+        StepResult::Stored(done) | StepResult::Deleted(done) | StepResult::Expires(_, done) => {
+            Value::Object(stored(done))
+        }
+        StepResult::Added(sum, done) => {
+            let mut document = stored(done);
+            document.insert("integer".to_owned(), sum.into());
+            Value::Object(document)
+        }
+        StepResult::Refused(refusal) => {
+            let problem = Problem::from(Error::invalid(refusal.to_string()));
+            json!({ "error": problem.document() })
+        }
+    }
+}
+
+fn stored(Stored { version, acked, was_live }: Stored) -> Map<String, Value> {
+    let version = version.map(|version| version.to_string());
+    let fields: [(&str, Value); 3] =
+        [("version", version.into()), ("acked", acked.into()), ("was_live", was_live.into())];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 async fn watch_changes(State(app): State<App>, path: Path) -> Problem {
-    needs_strong(&app, &path, "a watch")
-}
-
-fn needs_strong(app: &App, path: &Path, what: &'static str) -> Problem {
     let keyspace = path.keyspace().and_then(|name| app.data().keyspace(&name).map(drop));
-    keyspace.err().unwrap_or(Error::NotStrong(what)).into()
+    keyspace.err().unwrap_or(Error::NotStrong("a watch")).into()
 }

@@ -8,7 +8,10 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
-use kvorum_core::{Consistency, Error, Expiry, Item, Op, Outcome, Version, Want, limits};
+use kvorum_core::{
+    Action, Compare, Condition, Consistency, Error, Executed, Expiry, Identity, Item, Op, Outcome,
+    Step, Txn, Version, Want, limits,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -18,12 +21,16 @@ use super::payload::Payload;
 use super::problem::Problem;
 use super::text;
 use super::uri::{Path, Query};
-use crate::data::{Call, Lookup, Written};
+use crate::data::{Call, Lookup, StepResult, Stored, Written, put};
 
 const KEY: &str = "/v1/keyspaces/{ks}/keys/{key}";
 const OCTETS: &str = "application/octet-stream";
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
+
+const IF_MATCH_MEANS: &str =
+    "Only over the value with this ETag, or over any with *; needs a strong keyspace.";
+const IF_NONE_MATCH_MEANS: &str = "With *, only where there is no value; needs a strong keyspace.";
 
 pub fn routes(api: Api) -> Api {
     let get = run_headers(Doc::new("Read a key: JSON, or raw bytes where Accept asks for them."))
@@ -31,11 +38,14 @@ pub fn routes(api: Api) -> Api {
         .answers(JSON, "Item");
     let put = run_headers(Doc::new("Store a value: a JSON document, or raw bytes."))
         .query("ttl_ms", "After how many milliseconds the value stops being visible.")
-        .header("If-Match", "Compare and set; needs a strong keyspace.")
+        .header("If-Match", IF_MATCH_MEANS)
+        .header("If-None-Match", IF_NONE_MATCH_MEANS)
         .takes(JSON, "Value")
         .takes(OCTETS, "Bytes")
         .answers(JSON, "Written");
-    let delete = run_headers(Doc::new("Delete a key.")).answers(JSON, "Written");
+    let delete = run_headers(Doc::new("Delete a key."))
+        .header("If-Match", IF_MATCH_MEANS)
+        .answers(JSON, "Written");
     api.route(Verb::Get, KEY, read, &get).route(Verb::Put, KEY, store, &put).route(
         Verb::Delete,
         KEY,
@@ -140,11 +150,16 @@ async fn store(
 ) -> Result<Response, Problem> {
     query.only(&["ttl_ms"])?;
     let keyspace = path.keyspace()?;
-    unconditional(&app, &keyspace, &headers)?;
+    let key = path.bytes("key");
+    let compare = conditions(&app, &keyspace, &headers, &key)?;
     let how = How::of(&headers)?;
     let expiry = expiry(query.number("ttl_ms")?)?;
     let value = value_of(payload).await?;
-    let op = Op::Put { key: path.bytes("key"), value, expiry, tag: 0 };
+    if !compare.is_empty() {
+        let step = put(key, value, expiry, 0);
+        return write_if(&app, &identity, how, keyspace, compare, step).await;
+    }
+    let op = Op::Put { key, value, expiry, tag: 0 };
     let written = app.data().run(&identity, how.call(keyspace, op)).await?.try_into()?;
     Ok(done(written))
 }
@@ -158,22 +173,75 @@ async fn remove(
 ) -> Result<Response, Problem> {
     query.only(&[])?;
     let keyspace = path.keyspace()?;
-    unconditional(&app, &keyspace, &headers)?;
-    let op = Op::Delete { key: path.bytes("key") };
+    let key = path.bytes("key");
+    let compare = conditions(&app, &keyspace, &headers, &key)?;
+    if !compare.is_empty() {
+        let (how, step) = (How::of(&headers)?, Step::new(key, Action::Delete));
+        return write_if(&app, &identity, how, keyspace, compare, step).await;
+    }
+    let op = Op::Delete { key };
     let call = How::of(&headers)?.call(keyspace, op);
     let written = app.data().run(&identity, call).await?.try_into()?;
     Ok(done(written))
 }
 
-/// Refuses the conditions of a write, which only strong keyspaces can keep.
-fn unconditional(app: &App, keyspace: &str, headers: &HeaderMap) -> Outcome<()> {
+/// The conditions of a write (RFC 9110, section 13.1), which only strong keyspaces can keep.
+fn conditions(
+    app: &App,
+    keyspace: &str,
+    headers: &HeaderMap,
+    key: &Bytes,
+) -> Outcome<Vec<Compare>> {
+    let mut compare = Vec::new();
     for (name, what) in [(IF_MATCH, "If-Match"), (IF_NONE_MATCH, "If-None-Match")] {
-        if headers.contains_key(name) {
-            app.data().keyspace(keyspace)?;
-            return Err(Error::NotStrong(what));
-        }
+        let Some(value) = headers.get(&name) else { continue };
+        app.data().require_strong(keyspace, what)?;
+        let several = headers.get_all(&name).iter().count() > 1;
+        let text = value.to_str().ok().filter(|_| !several).map(str::trim).unwrap_or_default();
+        let condition = match (what, text) {
+            ("If-Match", "*") => Condition::Present,
+            ("If-None-Match", "*") => Condition::Absent,
+            ("If-Match", tag) => Condition::Version(version_of(tag)?),
+            _ => return Err(Error::invalid("If-None-Match of a write is *")),
+        };
+        compare.push(Compare { key: key.clone(), condition });
     }
-    Ok(())
+    Ok(compare)
+}
+
+/// The version that an entity tag stands for.
+fn version_of(tag: &str) -> Outcome<Version> {
+    let inside = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    inside.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Error::invalid(format!("If-Match is {tag:?}; it is * or one ETag as a read answers it"))
+    })
+}
+
+/// Writes if the conditions hold.
+async fn write_if(
+    app: &App,
+    identity: &Identity,
+    how: How,
+    keyspace: String,
+    compare: Vec<Compare>,
+    step: Step,
+) -> Result<Response, Problem> {
+    let otherwise = vec![Step::new(step.key.clone(), Action::Read)];
+    let txn = Txn { compare, then: vec![step], otherwise };
+    let call = how.call(keyspace, Op::Txn(txn));
+    let done = app.data().transact(identity, call).await?;
+    match done.steps.first() {
+        Some(StepResult::Stored(stored) | StepResult::Deleted(stored)) if done.held => {
+            let Stored { version, acked, was_live } = stored;
+            let text = version.map(|version| version.to_string());
+            let body = json!({ "version": text, "acked": acked, "was_live": was_live });
+            let tag = version.map(|version| [(ETAG, etag(version))]);
+            Ok((tag, Json(body)).into_response())
+        }
+        Some(StepResult::Refused(refusal)) => Err(Error::invalid(refusal.to_string()).into()),
+        Some(StepResult::Read { version, .. }) => Err(Problem::precondition(*version)),
+        _ => Err(Error::CoordinatorLost { executed: Executed::Unknown }.into()),
+    }
 }
 
 /// When a value with a time to live stops being visible.
@@ -215,6 +283,6 @@ fn done(written: Written) -> Response {
 }
 
 /// A version as an entity tag; hexadecimal digits and a dash are always a valid header.
-fn etag(version: Version) -> HeaderValue {
+pub fn etag(version: Version) -> HeaderValue {
     HeaderValue::try_from(format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }

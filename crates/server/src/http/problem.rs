@@ -3,9 +3,11 @@
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER};
 use kvorum_core::{Error, Executed, Version};
 use serde_json::{Value, json};
+
+use super::keys::etag;
 
 /// The status of an error.
 #[must_use]
@@ -45,6 +47,16 @@ impl Problem {
     /// There is no value under a key; `version` is that of its deletion.
     pub fn no_value(version: Option<Version>) -> Problem {
         let problem = Problem::new(StatusCode::NOT_FOUND, "NOTFOUND", "the key has no value");
+        Problem { version, ..problem }
+    }
+
+    /// A condition of a write does not hold; `version` is that of the present value.
+    pub fn precondition(version: Option<Version>) -> Problem {
+        let detail = match version {
+            Some(version) => format!("the value has another version: {version}"),
+            None => "the key has no value".to_owned(),
+        };
+        let problem = Problem::new(StatusCode::PRECONDITION_FAILED, "PRECONDITION", detail);
         Problem { version, ..problem }
     }
 
@@ -92,6 +104,9 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(self.document())).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let (StatusCode::PRECONDITION_FAILED, Some(version)) = (self.status, self.version) {
+            headers.insert(ETAG, etag(version));
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -39,8 +39,12 @@ impl Answer {
 
 impl Page {
     pub fn new() -> Page {
+        Page::with_compat_keyspace("default")
+    }
+
+    pub fn with_compat_keyspace(name: &str) -> Page {
         let memory = Memory::new();
-        let data = Data::new(Arc::clone(&memory) as Arc<_>, "default");
+        let data = Data::new(Arc::clone(&memory) as Arc<_>, name);
         let metrics = Metrics::of_process().unwrap();
         Page { memory, router: Http::new(data, Authenticator, metrics).router }
     }
@@ -172,6 +176,106 @@ async fn headers_say_how_a_request_is_run() {
         let refused = page.send("GET", KEY, &[(name, text)], Body::empty()).await;
         assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{name}: {text}");
     }
+}
+
+#[tokio::test]
+async fn a_write_with_a_condition_is_done_only_if_it_holds() {
+    let page = Page::new();
+    let uri = "/v1/keyspaces/strong/keys/k";
+    let put = async |header, value: &str, body: &'static str| {
+        page.send("PUT", uri, &[(header, value)], body).await
+    };
+    let early = put("If-Match", "*", "v").await;
+    assert_eq!(early.status, StatusCode::PRECONDITION_FAILED);
+    assert!(early.headers.get("etag").is_none());
+    let first = put("If-None-Match", "*", "first").await;
+    assert_eq!((first.status, &first.json()["acked"]), (StatusCode::OK, &json!(2)));
+    let etag = first.headers["etag"].to_str().unwrap().to_owned();
+    let again = put("If-None-Match", "*", "again").await;
+    assert_eq!(again.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(again.headers["etag"], etag.as_str());
+    let (code, executed) = (again.json()["code"].clone(), again.json()["executed"].clone());
+    assert_eq!((code, executed), (json!("PRECONDITION"), json!("no")));
+    let second = put("If-Match", &etag, "second").await;
+    assert_eq!((second.status, &second.json()["was_live"]), (StatusCode::OK, &json!(true)));
+    assert_eq!(put("If-Match", &etag, "late").await.status, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(page.get(uri).await.json()["value"], "second");
+    let delete = async |tag: &str| page.send("DELETE", uri, &[("If-Match", tag)], "").await.status;
+    assert_eq!(delete(&etag).await, StatusCode::PRECONDITION_FAILED);
+    assert_eq!(delete(second.headers["etag"].to_str().unwrap()).await, StatusCode::OK);
+    assert_eq!(page.get(uri).await.status, StatusCode::NOT_FOUND);
+    for (header, value) in [
+        ("If-Match", "W/\"0000000000000001-00000000\""),
+        ("If-Match", "\"a\", \"b\""),
+        ("If-Match", "\"\""),
+        ("If-None-Match", &etag),
+    ] {
+        assert_eq!(put(header, value, "v").await.status, StatusCode::BAD_REQUEST, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_compares_and_then_writes() {
+    let page = Page::new();
+    let uri = "/v1/keyspaces/strong/txn";
+    let txn = json!({
+        "compare": [{ "key": "{t}a", "exists": false }],
+        "then": [
+            { "op": "put", "key": "{t}a", "value": "1", "ttl_ms": 5000 },
+            { "op": "increment", "key": "{t}n", "by": 5 },
+            { "op": "increment", "key": "{t}n" },
+        ],
+        "else": [{ "op": "get", "key": "{t}a" }, { "op": "get", "key": "{t}none" }],
+    });
+    let first = page.json("POST", uri, &txn).await;
+    assert_eq!(first.status, StatusCode::OK, "{:?}", first.json());
+    let first = first.json();
+    assert_eq!((&first["succeeded"], &first["results"][2]["integer"]), (&json!(true), &json!(6)));
+    assert_eq!(first["results"][0]["acked"], 2);
+    let second = page.json("POST", uri, &txn).await.json();
+    assert_eq!(
+        (&second["succeeded"], &second["results"][0]["value"]),
+        (&json!(false), &json!("1"))
+    );
+    assert_eq!(second["results"][1], json!({ "found": false }));
+    for condition in [
+        json!({ "key": "{t}a", "value": "1" }),
+        json!({ "key": "{t}a", "exists": true }),
+        json!({ "key": "{t}a", "version": first["results"][0]["version"] }),
+    ] {
+        let then = json!([{ "op": "get", "key": "{t}a" }]);
+        let held = page.json("POST", uri, &json!({ "compare": [condition], "then": then })).await;
+        assert_eq!(held.json()["succeeded"], true, "{condition}");
+    }
+    let word = json!([
+        { "op": "put", "key": "{t}a", "value": "word" },
+        { "op": "increment", "key": "{t}a" },
+        { "op": "delete", "key": "{t}a" },
+    ]);
+    let refused = page.json("POST", uri, &json!({ "then": word })).await.json();
+    assert_eq!(refused["results"][1]["error"]["executed"], "no");
+    assert_eq!(refused["results"][2]["was_live"], true);
+}
+
+#[tokio::test]
+async fn transactions_that_make_no_sense_are_refused() {
+    let page = Page::new();
+    for (txn, text) in [
+        (json!({}), "names no key"),
+        (json!({ "then": [{ "op": "get", "key": "a" }, { "op": "get", "key": "b" }] }), "one slot"),
+        (json!({ "compare": [{ "key": "a" }] }), "exactly one of version, value and exists"),
+        (json!({ "compare": [{ "key": "a", "exists": true, "value": "x" }] }), "exactly one of"),
+        (json!({ "compare": [{ "key": "a", "version": "x" }] }), "hexadecimal"),
+        (json!({ "then": [{ "op": "get", "key": "a", "by": 1 }] }), "only increment takes by"),
+        (json!({ "then": [{ "op": "get", "key": "" }] }), "empty"),
+        (json!({ "then": [{ "op": "touch", "key": "a" }] }), "unknown variant"),
+    ] {
+        let answer = page.json("POST", "/v1/keyspaces/strong/txn", &txn).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{txn}");
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains(text), "{txn}: {detail}");
+    }
+    assert!(page.memory.seen().is_empty());
 }
 
 #[tokio::test]

@@ -57,6 +57,9 @@ impl IntoCall for v1::Operation {
             Some(Asked::Get(get)) => get.into_call(caller),
             Some(Asked::Put(put)) => put.into_call(caller),
             Some(Asked::Delete(delete)) => delete.into_call(caller),
+            Some(Asked::Increment(_) | Asked::Expire(_)) => {
+                Err(Error::invalid("increment and expire are operations of transactions"))
+            }
             None => Err(Error::invalid("the operation is neither get, put nor delete")),
         }
     }
@@ -77,7 +80,7 @@ impl Answer {
     /// The shape of the answer to an operation.
     pub fn to(operation: &v1::Operation) -> Answer {
         match operation.kind {
-            Some(Asked::Get(_)) | None => Answer::Get,
+            Some(Asked::Get(_) | Asked::Increment(_) | Asked::Expire(_)) | None => Answer::Get,
             Some(Asked::Put(_)) => Answer::Put,
             Some(Asked::Delete(_)) => Answer::Delete,
         }

@@ -113,6 +113,86 @@ async fn a_scan_streams_everything_up_to_its_limit_and_can_go_on() {
     assert_eq!((count(&some), count(&rest)), (1700, 800));
 }
 
+/// An operation of a transaction.
+fn step(kind: v1::operation::Kind) -> v1::Operation {
+    v1::Operation { kind: Some(kind) }
+}
+
+#[tokio::test]
+async fn a_transaction_compares_and_then_writes() {
+    use v1::compare::Condition;
+    use v1::operation::Kind;
+    use v1::operation_result::Kind as Answered;
+    let (_, kv) = service();
+    let increment = |by| step(Kind::Increment(v1::IncrementRequest { key: "{t}n".into(), by }));
+    let expiry = Some(v1::expire_request::Expiry::TtlMs(9000));
+    let expire = v1::ExpireRequest { key: "{t}a".into(), expiry };
+    let txn = |condition| v1::TxnRequest {
+        keyspace: "strong".to_owned(),
+        compares: vec![v1::Compare { key: "{t}a".into(), condition: Some(condition) }],
+        success: vec![
+            step(Kind::Put(put("{t}a", "1"))),
+            increment(i64::MAX),
+            increment(1),
+            step(Kind::Expire(expire.clone())),
+            step(Kind::Delete(v1::DeleteRequest { key: "{t}b".into(), ..Default::default() })),
+        ],
+        failure: vec![step(Kind::Get(get("{t}a"))), step(Kind::Get(get("{t}none")))],
+        timeout_ms: 0,
+    };
+    let run = async |request| kv.txn(Request::new(request)).await.unwrap().into_inner();
+    let first = run(txn(Condition::Exists(false))).await;
+    assert!(first.succeeded);
+    let kinds: Vec<_> = first.results.into_iter().map(|result| result.kind.unwrap()).collect();
+    let [
+        Answered::Put(stored),
+        Answered::Increment(sum),
+        Answered::Failure(failure),
+        Answered::Expire(expires),
+        Answered::Delete(deleted),
+    ] = &kinds[..]
+    else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!((stored.acked, stored.was_live, sum.value), (2, false, i64::MAX));
+    assert_eq!((&failure.code[..], &failure.executed[..]), ("INVALID", "no"));
+    assert!(failure.message.contains("overflow") && expires.found && !deleted.was_live);
+    for (condition, holds) in [
+        (Condition::Version(stored.version.clone()), true),
+        (Condition::Value("1".into()), true),
+        (Condition::Value("2".into()), false),
+        (Condition::Exists(false), false),
+    ] {
+        let asked = v1::TxnRequest { success: Vec::new(), ..txn(condition.clone()) };
+        let answer = run(asked).await;
+        assert_eq!(answer.succeeded, holds, "{condition:?}");
+        if !holds {
+            let Some(Answered::Get(found)) = &answer.results[0].kind else { panic!("{answer:?}") };
+            assert_eq!((&found.value[..], found.expires_at_ms), (&b"1"[..], WALL_MS + 9000));
+        }
+    }
+}
+
+#[tokio::test]
+async fn transactions_that_make_no_sense_are_refused() {
+    use v1::operation::Kind;
+    let (memory, kv) = service();
+    let elsewhere = v1::GetRequest { keyspace: "default".to_owned(), ..get("a") };
+    for (success, text) in [
+        (vec![], "names no key"),
+        (vec![step(Kind::Get(get("a"))), step(Kind::Get(get("b")))], "one slot"),
+        (vec![step(Kind::Get(elsewhere))], "no keyspace"),
+        (vec![v1::Operation { kind: None }], "neither get, put"),
+    ] {
+        let request =
+            v1::TxnRequest { keyspace: "strong".to_owned(), success, ..Default::default() };
+        let refused = kv.txn(Request::new(request)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{text}");
+        assert!(refused.message().contains(text), "{}", refused.message());
+    }
+    assert!(memory.seen().is_empty());
+}
+
 #[tokio::test]
 async fn transactions_and_watches_ask_for_a_strong_keyspace() {
     let (_, kv) = service();

@@ -95,6 +95,24 @@ async fn workers_keep_the_version_of_the_client() {
 }
 
 #[tokio::test]
+async fn workers_refuse_a_version_below_the_stored_one_in_a_strong_keyspace() {
+    let page = Page::with_compat_keyspace("strong");
+    let put = async |version: u32| {
+        page.json("PUT", "/kv/k", &json!({ "value": "v", "version": version })).await
+    };
+    for version in [7, 7, 8, u32::MAX, u32::MAX] {
+        assert_eq!(put(version).await.status, StatusCode::OK, "{version}");
+    }
+    let stale = put(9).await;
+    assert_eq!(stale.status, StatusCode::CONFLICT);
+    assert_eq!(
+        (&stale.json()["detail"], &stale.json()["version"]),
+        (&json!("stale version"), &json!(u32::MAX))
+    );
+    assert_eq!(page.get("/kv/k").await.json()["version"], u32::MAX);
+}
+
+#[tokio::test]
 async fn the_controller_maps_keys_and_knows_its_workers() {
     let page = Page::new();
     let mapping = page.get("/mapping?key=hello").await.json();

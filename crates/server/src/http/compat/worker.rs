@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::super::api::{Api, Doc, Verb};
@@ -10,12 +12,13 @@ use super::super::payload::Payload;
 use super::super::uri::Path;
 use super::get_text;
 use super::refusal::Detailed;
+use crate::data::Stale;
 
 /// The version of a value whose writer names none.
 const FIRST_VERSION: u32 = 1;
 
 pub fn routes(api: Api) -> Api {
-    let put = Doc::new("Store a text with a version of one's own (Cloud-Distributed-DB).")
+    let put = Doc::new("Store a text with a version of one's own (Cloud-Distributed-DB); in a strong keyspace not over a larger one.")
         .takes("application/json", "Object");
     let get = Doc::new("Read a text and its version (Cloud-Distributed-DB).");
     api.route(Verb::Put, "/kv/{key}", store, &put).route(Verb::Get, "/kv/{key}", read, &get)
@@ -26,7 +29,7 @@ async fn store(
     Caller(identity): Caller,
     path: Path,
     payload: Payload,
-) -> Result<Json<Value>, Detailed> {
+) -> Result<Response, Detailed> {
     let mut body: Value = payload.json().await?;
     let version = match body.get("version") {
         None => Some(FIRST_VERSION),
@@ -37,8 +40,14 @@ async fn store(
     let Some(Value::String(value)) = body.get_mut("value").map(Value::take) else {
         return Err(Detailed::unprocessable("value must be a string"));
     };
-    app.data().put_text(&identity, path.bytes("key"), value, version, None).await?;
-    Ok(Json(json!({ "ok": true })))
+    let stored = app.data().put_text_in_order(&identity, path.bytes("key"), value, version).await?;
+    Ok(match stored {
+        Ok(()) => Json(json!({ "ok": true })).into_response(),
+        Err(Stale(stored)) => {
+            let body = json!({ "detail": "stale version", "version": stored, "executed": "no" });
+            (StatusCode::CONFLICT, Json(body)).into_response()
+        }
+    })
 }
 
 async fn read(
