@@ -24,6 +24,7 @@ mod error;
 mod options;
 mod retry;
 mod scan;
+mod txn;
 mod types;
 
 pub use client::Client;
@@ -32,4 +33,5 @@ pub use kvorum_core::limits::HARD_MAX_VALUE;
 pub use kvorum_core::{Consistency, Executed, Version};
 pub use options::Options;
 pub use scan::Scan;
+pub use txn::{Condition, Step, StepOutcome, Txn, TxnOutcome};
 pub use types::{Found, NodeInfo, NodeStatus, Operation, OperationResult, PutOptions, Written};

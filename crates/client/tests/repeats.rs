@@ -6,7 +6,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kvorum_client::{Client, Error, Executed, Operation, OperationResult, Options, PutOptions};
+use kvorum_client::{
+    Client, Condition, Error, Executed, Operation, OperationResult, Options, PutOptions,
+};
 use kvorum_proto::kvorum::v1;
 use tokio::net::TcpListener;
 use tonic::codegen::BoxStream;
@@ -82,6 +84,8 @@ impl Kv for Scripted {
                     executed: "unknown".to_owned(),
                     message: "1 of the 2 replicas needed answered in time".to_owned(),
                 }),
+                // They are no operations of a batch.
+                Asked::Increment(_) | Asked::Expire(_) => Given::Failure(v1::Failure::default()),
             };
             v1::OperationResult { kind: Some(kind) }
         };
@@ -113,8 +117,47 @@ impl Kv for Scripted {
         Ok(Response::new(Box::pin(tokio_stream::iter(pages))))
     }
 
-    async fn txn(&self, _: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
-        Err(Status::unimplemented("not part of these tests"))
+    /// Comparisons hold if they are for absence. Every number is 41; a value of that name refuses.
+    async fn txn(
+        &self,
+        request: Request<v1::TxnRequest>,
+    ) -> Result<Response<v1::TxnResponse>, Status> {
+        use v1::operation::Kind as Asked;
+        use v1::operation_result::Kind as Given;
+        self.next()?;
+        let request = request.into_inner();
+        let holds = v1::compare::Condition::Exists(false);
+        let succeeded =
+            request.compares.iter().all(|compare| compare.condition.as_ref() == Some(&holds));
+        let answer = |operation: v1::Operation| {
+            let version = VERSION.to_owned();
+            let kind = match operation.kind.unwrap() {
+                Asked::Increment(asked) if asked.key == "refused" => Given::Failure(v1::Failure {
+                    code: "INVALID".to_owned(),
+                    executed: "no".to_owned(),
+                    message: "value is not an integer or out of range".to_owned(),
+                }),
+                Asked::Increment(asked) => Given::Increment(v1::IncrementResponse {
+                    value: 41 + asked.by,
+                    version,
+                    acked: 2,
+                }),
+                Asked::Expire(asked) => Given::Expire(v1::ExpireResponse {
+                    found: asked.expiry.is_some(),
+                    version,
+                    acked: 2,
+                }),
+                Asked::Put(_) => Given::Put(v1::PutResponse { version, acked: 2, was_live: false }),
+                Asked::Get(_) => {
+                    Given::Get(v1::GetResponse { found: true, version, ..Default::default() })
+                }
+                Asked::Delete(_) => Given::Delete(v1::DeleteResponse::default()),
+            };
+            v1::OperationResult { kind: Some(kind) }
+        };
+        let asked = if succeeded { request.success } else { request.failure };
+        let results = asked.into_iter().map(answer).collect();
+        Ok(Response::new(v1::TxnResponse { succeeded, results }))
     }
 
     async fn watch(
@@ -166,6 +209,30 @@ async fn a_write_of_unknown_outcome_is_never_repeated() {
     let error = client.put("k", "v").await.unwrap_err();
     assert_eq!((error.executed(), error.code()), (Executed::Unknown, "TIMEOUT"));
     assert_eq!(server.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_reads_and_writes_in_one_step_is_repeated_like_a_write() {
+    let script = vec![failure("UNAVAILABLE", "no"), failure("TIMEOUT", "unknown")];
+    let (server, address) = serve(script).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    let error = client.increment("n", 1).await.unwrap_err();
+    assert_eq!((error.executed(), error.code()), (Executed::Unknown, "TIMEOUT"));
+    assert_eq!(server.asked(), 2);
+    assert_eq!(client.increment("n", 1).await.unwrap(), 42);
+    let refused = client.increment("refused", 1).await.unwrap_err();
+    assert_eq!(
+        (refused.executed(), matches!(refused, Error::Invalid { .. })),
+        (Executed::No, true)
+    );
+    let version = VERSION.parse().unwrap();
+    let swap = async |condition| {
+        client.compare_and_swap("k", condition, "v", PutOptions::default()).await.unwrap()
+    };
+    assert_eq!(swap(Condition::Absent).await, Ok(version));
+    assert_eq!(swap(Condition::Value("other".into())).await, Err(Some(version)));
+    assert!(client.expire("k", Some(Duration::from_secs(1))).await.unwrap());
+    assert!(!client.expire("k", None).await.unwrap());
 }
 
 #[tokio::test]

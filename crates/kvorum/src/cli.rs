@@ -44,6 +44,12 @@ pub enum Command {
 Example:
   kvorum exists greeting && echo there")]
     Exists(data::KeyOptions),
+    /// Add to a number (in a strong keyspace).
+    Incr(data::IncrOptions),
+    /// Store a value if a condition holds (in a strong keyspace).
+    Cas(data::CasOptions),
+    /// Change how long a value remains visible (in a strong keyspace).
+    Expire(data::ExpireOptions),
     /// Tell how long a value remains visible.
     #[command(after_help = "\
 Example:
@@ -78,6 +84,9 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Get(options) => data::get(options),
         Command::Del(options) => data::del(options),
         Command::Exists(options) => data::exists(options),
+        Command::Incr(options) => data::incr(options),
+        Command::Cas(options) => data::cas(options),
+        Command::Expire(options) => data::expire(options),
         Command::Ttl(options) => data::ttl(options),
         Command::Scan(options) => data::scan(options),
         Command::Status(options) => status::run(&options),

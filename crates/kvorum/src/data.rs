@@ -1,6 +1,8 @@
-//! The commands that read and write data: `put`, `get`, `del`, `exists`, `ttl`, `scan`.
+//! The commands that read and write data: `put`, `get`, `del`, `exists`, `ttl`, `scan`, and those of
+//! strong keyspaces.
 
 mod answer;
+mod strong;
 
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
@@ -17,6 +19,7 @@ use crate::output::Printed;
 use crate::target::Access;
 
 use answer::Answer;
+pub use strong::{CasOptions, ExpireOptions, IncrOptions, cas, expire, incr};
 
 /// Options of a command about one key.
 #[derive(Args, Debug)]

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use kvorum_client::{Client, Error, Found, Written};
+use kvorum_client::{Client, Error, Found, Version, Written};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, Failure};
@@ -37,6 +37,20 @@ impl Answer {
         let mut document = json!({"found": false});
         insert_bytes(&mut document, "key", key);
         let text = [key, b": not found"].concat();
+        Answer { exit: Exit::Failed, ..Answer::done(text, document) }
+    }
+
+    /// The condition of a write does not hold.
+    pub fn not_stored(key: &[u8], present: Option<Version>) -> Answer {
+        let (what, version) = match present {
+            Some(version) => (format!("not stored, it has version {version}"), Some(version)),
+            None => ("not stored, it has no value".to_owned(), None),
+        };
+        let mut document = with_key(key, "version", version.map(|version| version.to_string()));
+        if let Value::Object(fields) = &mut document {
+            fields.insert("stored".to_owned(), false.into());
+        }
+        let text = [key, b": ", what.as_bytes()].concat();
         Answer { exit: Exit::Failed, ..Answer::done(text, document) }
     }
 
@@ -88,6 +102,13 @@ pub fn written(key: &[u8], written: &Written) -> Value {
         "acked": written.acked,
         "was_live": written.was_live,
     });
+    insert_bytes(&mut document, "key", key);
+    document
+}
+
+/// The document that says one thing of a key.
+pub fn with_key(key: &[u8], name: &str, value: impl Into<Value>) -> Value {
+    let mut document = json!({ name: value.into() });
     insert_bytes(&mut document, "key", key);
     document
 }
