@@ -17,3 +17,4 @@ mod full_disks;
 mod protocols;
 mod refusals;
 mod strong;
+mod strong_commands;
