@@ -16,6 +16,8 @@
 
 mod group;
 pub mod leaderless;
+#[cfg(any(test, feature = "mutations"))]
+pub mod linearizability;
 #[cfg(any(test, feature = "testing"))]
 #[cfg_attr(not(test), allow(dead_code))]
 #[allow(clippy::indexing_slicing, clippy::panic)]

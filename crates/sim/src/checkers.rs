@@ -1,6 +1,7 @@
-//! What must hold for every history of an eventual keyspace.
+//! What must hold for every history: of an eventual keyspace here and in [`written`], of a strong
+//! one in [`strong`].
 //!
-//! Versions are returned to clients, so each property is a comparison of versions in real-time
+//! In an eventual keyspace versions are returned to clients, so each property is a comparison of versions in real-time
 //! order: O(n log n) instead of a search. Two operations are ordered in real time when one was
 //! answered before the other began. An operation without an answer, or with one that says nothing
 //! of its outcome, promises nothing: no other operation must see it, and any may.
@@ -8,6 +9,7 @@
 //! The properties are listed at [`Property`]. A run is checked for all of them, whichever fails
 //! first, so that a rule that is left out shows everything it was good for.
 
+mod strong;
 mod written;
 
 use std::collections::BTreeMap;
@@ -53,11 +55,21 @@ pub enum Property {
     LaterWritesWin,
     /// E10: after healing, operations succeed.
     RecoversAfterHealing,
+    /// S1: what was asked of an object of a strong keyspace could have happened one operation
+    /// after the other, each while its client waited.
+    StrongIsLinearizable,
+    /// S2: what was reported "not executed" is never seen.
+    NotExecutedNeverShows,
+    /// S3: no acknowledged increment is lost and none is done twice.
+    IncrementsCountOnce,
+    /// S4: after healing, every node takes strong operations, and all replicas of a group hold the
+    /// same.
+    StrongRecoversAfterHealing,
 }
 
 impl Property {
     /// Every property.
-    pub const ALL: [Property; 7] = [
+    pub const ALL: [Property; 11] = [
         Property::DurableIsRecovered,
         Property::NoAcknowledgedWriteLost,
         Property::ReadsSeeAcknowledgedWrites,
@@ -65,6 +77,10 @@ impl Property {
         Property::ReadsReturnWhatWasWritten,
         Property::LaterWritesWin,
         Property::RecoversAfterHealing,
+        Property::StrongIsLinearizable,
+        Property::NotExecutedNeverShows,
+        Property::IncrementsCountOnce,
+        Property::StrongRecoversAfterHealing,
     ];
 
     /// Its number.
@@ -78,6 +94,10 @@ impl Property {
             Property::ReadsReturnWhatWasWritten => "E6",
             Property::LaterWritesWin => "E7",
             Property::RecoversAfterHealing => "E10",
+            Property::StrongIsLinearizable => "S1",
+            Property::NotExecutedNeverShows => "S2",
+            Property::IncrementsCountOnce => "S3",
+            Property::StrongRecoversAfterHealing => "S4",
         }
     }
 }
@@ -92,6 +112,10 @@ impl fmt::Display for Property {
             Property::ReadsReturnWhatWasWritten => "reads return what was written",
             Property::LaterWritesWin => "later quorum writes win",
             Property::RecoversAfterHealing => "operations succeed after healing",
+            Property::StrongIsLinearizable => "strong operations happen one after the other",
+            Property::NotExecutedNeverShows => "what was not executed never shows",
+            Property::IncrementsCountOnce => "increments count once",
+            Property::StrongRecoversAfterHealing => "strong groups are whole after healing",
         };
         write!(f, "{} {text}", self.number())
     }
@@ -112,7 +136,15 @@ pub struct Circumstances {
     pub clock_error_ms: u64,
 }
 
-/// Checks a whole history. Returns the first violation of each property.
+/// Checks the history of a strong keyspace. Returns the first violation of each property.
+pub(crate) fn check_strong(
+    history: &[crate::strong::Operation],
+    circumstances: Circumstances,
+) -> Vec<Violation> {
+    strong::check(history, circumstances)
+}
+
+/// Checks the history of an eventual keyspace. Returns the first violation of each property.
 #[must_use]
 pub fn check(history: &History, circumstances: Circumstances) -> Vec<Violation> {
     let mut found: BTreeMap<Property, Violation> = BTreeMap::new();

@@ -1,7 +1,6 @@
 //! The clients of a run: closed loops over a few contended keys.
 
 mod scans;
-mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use scans::Page;
 use crate::chance::Chance;
 use crate::history::{Ending, History, Kind, Operation, Written};
 use crate::settings::Settings;
+use crate::values;
 
 /// How long a client waits for an answer.
 pub const DEADLINE: Duration = Duration::from_millis(800);

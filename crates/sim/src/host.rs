@@ -123,6 +123,7 @@ impl Host {
         let (store, recovery) = opened?;
         let mut options = settings.shard.clone();
         options.me = self.id;
+        options.seed = self.chance.any();
         let (now, nonce) = (self.now(mono), self.chance.any());
         let room = settings.storage.segment_bytes as usize / 6;
         self.node = Some(Node::new(store, recovery, options, layout, room, now, nonce)?);

@@ -16,7 +16,9 @@ mod nemesis;
 mod network;
 mod node;
 pub mod settings;
+mod strong;
 pub mod trace;
+mod values;
 mod world;
 
 pub use world::{Outcome, World};

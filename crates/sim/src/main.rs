@@ -53,6 +53,8 @@ struct Totals {
     seeds: u64,
     succeeded: usize,
     operations: usize,
+    /// Operations of the strong keyspace that succeeded, and all.
+    strong: (usize, usize),
     faults: usize,
     failures: Vec<String>,
     /// Of each property, how many seeds violated it, and the first violation.
@@ -138,6 +140,8 @@ impl Totals {
         };
         self.succeeded += outcome.operations.0;
         self.operations += outcome.operations.1;
+        self.strong.0 += outcome.strong.0;
+        self.strong.1 += outcome.strong.1;
         self.faults += outcome.faults;
         for violation in outcome.violations {
             let text = format!("seed {seed}: {violation}\n  {}", replay(arguments, seed));
@@ -180,12 +184,15 @@ fn report(arguments: &Arguments, totals: &Totals, took: Duration) -> ExitCode {
     let minutes = took.as_secs_f64() / 60.0;
     println!(
         "{} seeds, {virtual_hours:.1} virtual hours in {minutes:.1} minutes ({:.1} virtual hours \
-         per minute), {} faults, {} operations of which {} succeeded, {} violations",
+         per minute), {} faults, {} operations of which {} succeeded, {} strong operations of which \
+         {} succeeded, {} violations",
         totals.seeds,
         virtual_hours / minutes.max(1e-9),
         totals.faults,
         totals.operations,
         totals.succeeded,
+        totals.strong.1,
+        totals.strong.0,
         totals.failures.len(),
     );
     let as_wanted = totals.failures.is_empty() != arguments.mutation.is_some();

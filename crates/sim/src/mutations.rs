@@ -10,14 +10,17 @@ pub enum Mutation {
     Storage(kvorum_storage::Mutation),
     /// One of the leaderless groups'.
     Leaderless(kvorum_replication::leaderless::Mutation),
+    /// One of the Raft groups'.
+    Raft(kvorum_replication::raft::Mutation),
 }
 
 impl Mutation {
     /// All mutations.
     pub fn all() -> impl Iterator<Item = Mutation> {
         let storage = kvorum_storage::Mutation::ALL.into_iter().map(Mutation::Storage);
-        let groups = kvorum_replication::leaderless::Mutation::ALL.into_iter();
-        storage.chain(groups.map(Mutation::Leaderless))
+        let leaderless = kvorum_replication::leaderless::Mutation::ALL.into_iter();
+        let raft = kvorum_replication::raft::Mutation::ALL.into_iter().map(Mutation::Raft);
+        storage.chain(leaderless.map(Mutation::Leaderless)).chain(raft)
     }
 
     /// The mutations that must show in whole clusters under faults, each with the properties that
@@ -25,14 +28,17 @@ impl Mutation {
     /// the groups' random histories.
     pub fn noticed_by_simulation() -> impl Iterator<Item = (Mutation, &'static [Property])> {
         use Property::{
-            DurableIsRecovered as D1, LaterWritesWin as E7, NoAcknowledgedWriteLost as E1,
-            ReadsNeverGoBack as E4, ReadsReturnWhatWasWritten as E6,
-            ReadsSeeAcknowledgedWrites as E3, RecoversAfterHealing as E10,
+            DurableIsRecovered as D1, IncrementsCountOnce as S3, LaterWritesWin as E7,
+            NoAcknowledgedWriteLost as E1, NotExecutedNeverShows as S2, ReadsNeverGoBack as E4,
+            ReadsReturnWhatWasWritten as E6, ReadsSeeAcknowledgedWrites as E3,
+            RecoversAfterHealing as E10, StrongIsLinearizable as S1,
+            StrongRecoversAfterHealing as S4,
         };
         use kvorum_replication::leaderless::Mutation as Group;
+        use kvorum_replication::raft::Mutation as Raft;
         use kvorum_storage::Mutation as Log;
         let storage: [(Log, &[Property]); 10] = [
-            (Log::SkipSync, &[D1, E1, E3, E10]),
+            (Log::SkipSync, &[D1, E1, E3, E10, S1, S3, S4]),
             (Log::SkipDirectorySync, &[D1, E3]),
             (Log::ConstantEpoch, &[D1]),
             (Log::TrustUnproved, &[D1]),
@@ -49,8 +55,17 @@ impl Mutation {
             (Group::NonBlockingRepair, &[E4]),
             (Group::StampWithWallClock, &[E6]),
         ];
+        let raft: [(Raft, &[Property]); 5] = [
+            (Raft::PromiseBeforeDurable, &[S1, S3]),
+            (Raft::ReadWithoutRound, &[S1]),
+            (Raft::ForgetApplied, &[S1, S3, S4]),
+            (Raft::ExpireByOwnClock, &[S1]),
+            (Raft::RefuseProposed, &[S2, S3]),
+        ];
         let storage = storage.into_iter().map(|(rule, seen)| (Mutation::Storage(rule), seen));
-        storage.chain(groups.into_iter().map(|(rule, seen)| (Mutation::Leaderless(rule), seen)))
+        let groups = groups.into_iter().map(|(rule, seen)| (Mutation::Leaderless(rule), seen));
+        let raft = raft.into_iter().map(|(rule, seen)| (Mutation::Raft(rule), seen));
+        storage.chain(groups).chain(raft)
     }
 
     /// The name of the mutation.
@@ -59,6 +74,7 @@ impl Mutation {
         match self {
             Mutation::Storage(mutation) => format!("{mutation:?}"),
             Mutation::Leaderless(mutation) => format!("{mutation:?}"),
+            Mutation::Raft(mutation) => format!("{mutation:?}"),
         }
     }
 
@@ -80,6 +96,7 @@ impl Settings {
         match mutation {
             Some(Mutation::Storage(mutation)) => self.storage.mutation = Some(mutation),
             Some(Mutation::Leaderless(mutation)) => self.shard.mutation = Some(mutation),
+            Some(Mutation::Raft(mutation)) => self.shard.raft_mutation = Some(mutation),
             None => {}
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kvorum_core::NodeId;
+use kvorum_replication::raft;
 
 use crate::chance::Chance;
 
@@ -36,8 +37,27 @@ pub struct Settings {
     pub storage: kvorum_storage::Options,
     /// Options of every shard.
     pub shard: kvorum_shard::Options,
+    /// What there is of a strong keyspace.
+    pub strong: Strong,
     /// Which kinds of faults may happen.
     pub faults: Faults,
+}
+
+/// The strong keyspace of a run, and who uses it.
+#[derive(Clone, Copy, Debug)]
+pub struct Strong {
+    /// How many nodes hold a partition.
+    pub replicas: usize,
+    /// How many partitions.
+    pub partitions: usize,
+    /// How many clients.
+    pub clients: usize,
+    /// How many objects are in use at a time.
+    pub objects: usize,
+    /// How long a client thinks between two operations at most, in microseconds.
+    pub think_micros: u64,
+    /// How many of a thousand values expire.
+    pub expiring_permille: u64,
 }
 
 /// Which kinds of faults a run has: each seed has some of them, so that they also meet alone.
@@ -124,6 +144,7 @@ impl Settings {
             calm_micros: if chance.permille(300) { 1_500_000 } else { 6_000_000 },
             shard: Settings::shard(&mut chance, &storage),
             storage,
+            strong: Strong::draw(seed, nodes, replicas),
             faults,
         }
     }
@@ -155,6 +176,51 @@ impl Settings {
             options.max_peer_bytes = 256 << 10;
             options.max_pending_bytes = 256 << 10;
         }
+        options.raft = Settings::raft(chance, storage);
         options
+    }
+
+    /// Limits that fit into the frames of the log, as a server's do; often so tight that replicas
+    /// fall behind and need copies, and many pieces of them.
+    fn raft(chance: &mut Chance, storage: &kvorum_storage::Options) -> raft::Limits {
+        let frame_bytes = storage.segment_bytes as usize / 4;
+        let mut limits = raft::Limits {
+            max_write_bytes: frame_bytes / 4,
+            entry_bytes: frame_bytes / 16,
+            ..raft::Limits::SERVER
+        };
+        limits.piece.bytes = limits.entry_bytes;
+        if chance.permille(400) {
+            limits.kept_log_bytes = 0;
+            limits.least_dropped = 1;
+        }
+        if chance.permille(300) {
+            limits.piece.items = 1;
+        }
+        if chance.permille(200) {
+            limits.entry_bytes = 256;
+        }
+        if chance.permille(200) {
+            limits.max_uncommitted_bytes = 2 * limits.max_write_bytes as u64;
+        }
+        limits
+    }
+}
+
+impl Strong {
+    /// The strong keyspace of a seed; drawn apart, so that it changes nothing else of the seed.
+    fn draw(seed: u64, nodes: u32, replicas: usize) -> Strong {
+        let mut chance = Chance::new(seed ^ 0x57a7_e09c);
+        let nodes = usize::try_from(nodes).unwrap_or(1);
+        let replicas = if chance.permille(200) { nodes } else { replicas };
+        let crowded = chance.permille(400);
+        Strong {
+            replicas,
+            partitions: *chance.pick(&[8, 16]).unwrap_or(&8),
+            clients: usize::try_from(chance.between(2, 6)).unwrap_or(2),
+            objects: usize::try_from(chance.between(1, if crowded { 3 } else { 12 })).unwrap_or(1),
+            think_micros: if crowded { 60_000 } else { 200_000 },
+            expiring_permille: *chance.pick(&[0, 100, 400]).unwrap_or(&0),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use bytes::Bytes;
-use kvorum_core::{Item, Mono, Op, Outcome, Reply, Request};
+use kvorum_core::{Action, Condition, Item, Mono, Op, Outcome, Reply, Request, Step};
 
 /// Digests what happens, so that two runs of a seed can be compared.
 pub struct Trace {
@@ -61,9 +61,33 @@ pub fn request(request: &Request) -> String {
         Op::Put { key, value, expiry, tag } => {
             format!("Put {key:?}, {} bytes tagged {tag}, expiry {expiry:?}", value.len())
         }
+        Op::Txn(txn) => {
+            let compare = txn.compare.iter().map(|compare| match &compare.condition {
+                Condition::Value(value) => format!("{:?} holds {}", compare.key, brief(value)),
+                condition => format!("{:?} is {condition:?}", compare.key),
+            });
+            let steps = |steps: &[Step]| steps.iter().map(step).collect::<Vec<_>>().join(", ");
+            let compare = compare.collect::<Vec<_>>().join(", ");
+            format!("Txn if [{compare}] [{}] else [{}]", steps(&txn.then), steps(&txn.otherwise))
+        }
         op => format!("{op:?}"),
     };
     format!("{op} at {consistency:?} from {min_version:?}")
+}
+
+fn step(step: &Step) -> String {
+    match &step.action {
+        Action::Put { value, expiry, tag } => {
+            format!("Put {:?} {} tagged {tag}, expiry {expiry:?}", step.key, brief(value))
+        }
+        action => format!("{action:?} {:?}", step.key),
+    }
+}
+
+/// The number that a value begins with, and its length.
+fn brief(value: &Bytes) -> String {
+    let number = value.first_chunk::<8>().map_or(0, |head| u64::from_le_bytes(*head));
+    format!("{number} of {} bytes", value.len())
 }
 
 /// An answer without the bytes of values.
@@ -75,6 +99,13 @@ pub fn outcome(outcome: &Outcome<Reply>) -> String {
         Ok(Reply::Page(items, next)) => {
             let items: Vec<Item> = items.iter().map(bare).collect();
             format!("page {items:?}, next {next:?}")
+        }
+        Ok(Reply::Txn(answer)) => {
+            let steps = answer.steps.iter().map(|done| {
+                let previous = done.previous.as_ref().map(|item| brief(&item.value));
+                (done.existed, previous, done.version, done.output.clone())
+            });
+            format!("held {}: {:?}", answer.held, steps.collect::<Vec<_>>())
         }
         other => format!("{other:?}"),
     }

@@ -2,6 +2,7 @@
 
 mod links;
 mod lives;
+mod replicas;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::nemesis::Nemesis;
 use crate::network::{Network, Packet};
 use crate::node::Node;
 use crate::settings::Settings;
+use crate::strong::{self, Strong};
 use crate::trace::{self, Trace};
 
 /// How often links are looked after, in microseconds.
@@ -42,6 +44,8 @@ pub(crate) enum Event {
     Arrive(Packet),
     /// A client asks.
     Ask { client: usize },
+    /// A client of the strong keyspace asks.
+    AskStrong { client: usize },
     /// A crashed node starts again.
     Start { host: usize },
     /// A stopped node goes on.
@@ -58,6 +62,8 @@ pub(crate) enum Event {
     Look,
     /// The last look at a key.
     LookAt { key: usize },
+    /// The last write to an object of the strong keyspace, or the last look at it.
+    LookAtStrong { object: usize, write: bool },
     /// The run ends.
     End,
 }
@@ -67,8 +73,10 @@ pub(crate) enum Event {
 pub struct Outcome {
     /// The violations found, at most one of each property.
     pub violations: Vec<Violation>,
-    /// Operations that succeeded, and all.
+    /// Operations on the eventual keyspace that succeeded, and all.
     pub operations: (usize, usize),
+    /// Operations on the strong keyspace that succeeded, and all.
+    pub strong: (usize, usize),
     /// Faults injected.
     pub faults: usize,
     /// Identifies the course of events: equal seeds give equal traces.
@@ -83,6 +91,7 @@ pub struct World {
     pub(crate) hosts: Vec<Host>,
     pub(crate) network: Network,
     pub(crate) clients: Clients,
+    pub(crate) strong: Strong,
     pub(crate) chance: Chance,
     pub(crate) nemesis: Nemesis,
     pub(crate) trace: Trace,
@@ -111,6 +120,7 @@ impl World {
         let end = begin + settings.duration;
         let clients = Clients::new(&settings, end, Arc::clone(&layout), chance.fork());
         let nemesis = Nemesis::new(chance.fork());
+        let strong = Strong::new(&settings, chance.fork());
         Ok(World {
             settings,
             layout,
@@ -118,6 +128,7 @@ impl World {
             hosts,
             network,
             clients,
+            strong,
             chance,
             nemesis,
             trace,
@@ -139,6 +150,9 @@ impl World {
         self.after(0, Event::Tick);
         for client in 0..self.settings.clients {
             self.after(2_000_000, Event::Ask { client });
+        }
+        for client in 0..self.settings.strong.clients {
+            self.after(2_000_000, Event::AskStrong { client });
         }
         self.after(3_000_000, Event::Fault);
         let end = u64::try_from(self.settings.duration.as_micros()).unwrap_or(u64::MAX);
@@ -164,13 +178,18 @@ impl World {
         if let Some(details) = self.clients.nonsense.first().cloned() {
             self.violated(Property::ReadsReturnWhatWasWritten, details);
         }
+        if let Some(details) = self.strong.nonsense.first().cloned() {
+            self.violated(Property::StrongIsLinearizable, details);
+        }
         let history = &self.clients.history;
-        for violation in checkers::check(history, circumstances) {
+        let strong = checkers::check_strong(&self.strong.history, circumstances);
+        for violation in checkers::check(history, circumstances).into_iter().chain(strong) {
             self.violations.entry(violation.property).or_insert(violation);
         }
         Outcome {
             violations: self.violations.into_values().collect(),
             operations: (history.succeeded(), history.operations().len()),
+            strong: (self.strong.succeeded(), self.strong.history.len()),
             faults: self.nemesis.injected(),
             trace: self.trace.digest(),
         }
@@ -193,6 +212,7 @@ impl World {
             Event::Deadline { host, life } => self.deadline(host, life),
             Event::Arrive(packet) => self.arrive(packet),
             Event::Ask { client } => self.ask(client),
+            Event::AskStrong { client } => self.ask_strong(client),
             Event::Start { host } => self.start(host),
             Event::Resume { host, life } => self.resume(host, life),
             Event::Tick => self.tick(),
@@ -201,7 +221,8 @@ impl World {
             Event::Heal => self.heal(),
             Event::Look => self.look(),
             Event::LookAt { key } => self.look_at(key),
-            Event::End => self.ended = true,
+            Event::LookAtStrong { object, write } => self.look_at_strong(object, write),
+            Event::End => self.end(),
         }
     }
 
@@ -218,20 +239,35 @@ impl World {
         self.host(host).filter(|host| host.life == life && host.node.is_some())
     }
 
-    fn ask(&mut self, client: usize) {
+    /// The host that a client asks next; nothing if its node is down, or the run is over.
+    fn asked(&mut self, again: Event) -> Option<usize> {
         if self.healed.is_some() {
-            return;
+            return None;
         }
         let host = self.chance.index(self.hosts.len());
         let up = self.hosts.get(host).is_some_and(|host| host.node.is_some());
         if !up {
             let wait = self.chance.between(1_000, 50_000);
-            self.after(wait, Event::Ask { client });
-            return;
+            self.after(wait, again);
         }
+        up.then_some(host)
+    }
+
+    fn ask(&mut self, client: usize) {
+        let Some(host) = self.asked(Event::Ask { client }) else { return };
         let (ticket, request) = self.clients.ask(client, host, self.now);
         self.trace.note(self.now, || {
             format!("client {client} asks host {host}: {}", trace::request(&request))
+        });
+        self.push(host, In::Request { ticket, request });
+    }
+
+    fn ask_strong(&mut self, client: usize) {
+        let Some(host) = self.asked(Event::AskStrong { client }) else { return };
+        let (ticket, request) = self.strong.ask(client, host, self.now);
+        self.trace.note(self.now, || {
+            let request = trace::request(&request);
+            format!("strong client {client} asks host {host} as {}: {request}", ticket.0)
         });
         self.push(host, In::Request { ticket, request });
     }
@@ -286,11 +322,16 @@ impl World {
             self.violated(Property::RecoversAfterHealing, details);
         }
         // One after the other: all at once would be more than a short queue holds.
-        let keys = self.clients.keys();
+        let (keys, objects) = (self.clients.keys(), self.strong.objects());
         for (key, wait) in (0..keys).zip((0..).step_by(10_000)) {
             self.after(wait, Event::LookAt { key });
         }
-        self.after(3_000_000 + keys as u64 * 10_000, Event::End);
+        let writing = objects as u64 * 10_000 + 1_000_000;
+        for (object, wait) in (0..objects).zip((0..).step_by(10_000)) {
+            self.after(wait, Event::LookAtStrong { object, write: true });
+            self.after(writing + wait, Event::LookAtStrong { object, write: false });
+        }
+        self.after(3_000_000 + writing + keys.max(objects) as u64 * 10_000, Event::End);
     }
 
     fn look_at(&mut self, key: usize) {
@@ -298,24 +339,47 @@ impl World {
         let (ticket, request) = self.clients.look(key, host, self.now);
         self.push(host, In::Request { ticket, request });
     }
+
+    fn look_at_strong(&mut self, object: usize, write: bool) {
+        // Each node in turn, and another one for the read than for the write.
+        let host = (object + usize::from(!write)) % self.hosts.len().max(1);
+        let (ticket, request) = self.strong.look(object, host, write, self.now);
+        self.push(host, In::Request { ticket, request });
+    }
+
+    /// The end: all replicas of a strong partition hold the same.
+    fn end(&mut self) {
+        self.ended = true;
+        if let Err(details) = self.compare_replicas() {
+            self.violated(Property::StrongRecoversAfterHealing, details);
+        }
+    }
 }
 
-/// A keyspace `default` whose partitions lie on some of the nodes each, in turn.
+/// An eventual and a strong keyspace whose partitions lie on some of the nodes each, in turn.
 fn layout(settings: &Settings, ids: &[NodeId]) -> anyhow::Result<Layout> {
-    let replicas = (0..settings.partitions)
-        .map(|first| {
+    let placement = |partitions: usize, replicas: usize| {
+        let members = (0..partitions).map(|first| {
             let members = ids.iter().cycle().skip(first % ids.len().max(1));
-            members.take(settings.replicas).copied().collect()
-        })
-        .collect();
-    let keyspace = Keyspace {
-        id: KeyspaceId::DEFAULT,
-        name: "default".to_owned(),
-        mode: Mode::Eventual,
-        placement: 0,
+            members.take(replicas).copied().collect()
+        });
+        layout::Placement::new(members.collect())
+    };
+    let keyspace = |id, name: &str, mode, placement| Keyspace {
+        id,
+        name: name.to_owned(),
+        mode,
+        placement,
         read: Consistency::Quorum,
         write: Consistency::Quorum,
     };
-    let placement = layout::Placement::new(replicas)?;
-    Ok(Layout::new(1, ids.to_vec(), vec![keyspace], vec![placement])?)
+    let keyspaces = vec![
+        keyspace(KeyspaceId::DEFAULT, "default", Mode::Eventual, 0),
+        keyspace(strong::KEYSPACE, "strong", Mode::Strong, 1),
+    ];
+    let placements = vec![
+        placement(settings.partitions, settings.replicas)?,
+        placement(settings.strong.partitions, settings.strong.replicas)?,
+    ];
+    Ok(Layout::new(1, ids.to_vec(), keyspaces, placements)?)
 }

@@ -76,7 +76,8 @@ impl Consensus {
             election_tick: limits.election_ticks,
             heartbeat_tick: HEARTBEAT_TICKS,
             applied: log.state.applied,
-            max_size_per_msg: MESSAGE_BYTES,
+            // The library wants a message to fit into what may be uncommitted.
+            max_size_per_msg: MESSAGE_BYTES.min(limits.max_uncommitted_bytes),
             max_inflight_msgs: MESSAGES_UNDER_WAY,
             check_quorum: true,
             pre_vote: true,

@@ -23,17 +23,21 @@ pub enum Mutation {
     /// Let each leader's own clock decide what has expired.
     #[cfg(any(test, feature = "mutations"))]
     ExpireByOwnClock,
+    /// Say that what was proposed is not executed, as soon as another leads.
+    #[cfg(any(test, feature = "mutations"))]
+    RefuseProposed,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 5] = [
+    pub const ALL: [Mutation; 6] = [
         Mutation::PromiseBeforeDurable,
         Mutation::ReadWithoutRound,
         Mutation::ForgetApplied,
         Mutation::KeepIdentity,
         Mutation::ExpireByOwnClock,
+        Mutation::RefuseProposed,
     ];
 }
 
@@ -56,4 +60,5 @@ questions! {
     forgets_applied asks ForgetApplied;
     keeps_identity asks KeepIdentity;
     expires_by_own_clock asks ExpireByOwnClock;
+    refuses_proposed asks RefuseProposed;
 }

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use kvorum_core::{Error, Executed, Mono};
+use kvorum_core::{Error, Executed, Mono, NodeId};
 
 use super::apply::Applied;
 use super::consensus::{Consensus, Place};
+use super::options::Options;
 use super::payload::{Command, Payload};
 use super::reads::Waiting;
 use crate::{Outbox, Ticket};
@@ -145,6 +146,16 @@ impl Proposals {
             overdue.extend(reads.map(|read| (read.ticket, Executed::No)));
         }
         overdue
+    }
+
+    /// This replica leads no more, or anew. What is proposed may still be executed, so nothing is
+    /// said of it yet.
+    pub(super) fn deposed(&mut self, options: &Options, leader: Option<NodeId>, out: &mut Outbox) {
+        if options.refuses_proposed() {
+            for (ticket, _) in self.take_all() {
+                out.reply(ticket, Err(Error::NotLeader { leader }));
+            }
+        }
     }
 
     /// Takes all, and whether they may have been executed.

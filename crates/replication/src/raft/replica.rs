@@ -97,7 +97,10 @@ impl Replica {
                 running.life = *life;
                 self.stage = Stage::Running(Box::new(running));
             }
-            Err(Damaged(_)) => ctx.out.count(Event::Corrupt),
+            Err(Damaged(_)) => {
+                *again = ctx.now.mono + RETRY;
+                ctx.out.count(Event::Corrupt);
+            }
         }
     }
 }

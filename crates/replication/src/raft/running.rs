@@ -258,6 +258,7 @@ impl Running {
             for read in self.reads.take_all() {
                 ctx.out.reply(read.ticket, Err(Error::NotLeader { leader }));
             }
+            self.proposals.deposed(options, leader, ctx.out);
         }
         Ok(())
     }

@@ -6,8 +6,9 @@ use kvorum_core::{
 };
 use kvorum_replication::Ticket;
 
-use super::{Clients, Pending, Question, request, values};
+use super::{Clients, Pending, Question, request};
 use crate::history::{Ending, Kind, Operation};
+use crate::values;
 
 /// A page of a scan.
 #[derive(Debug)]

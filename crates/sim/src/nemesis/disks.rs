@@ -64,7 +64,10 @@ impl World {
         self.harm(host);
         self.nemesis.rotten = Some(host);
         let mut chance = self.nemesis.chance.fork();
-        let value = self.clients.a_written_value(&mut chance);
+        let value = match chance.permille(500) {
+            true => self.clients.a_written_value(&mut chance),
+            false => self.strong.a_written_value(&mut chance),
+        };
         let Some(disk) = self.hosts.get(host).map(|host| &host.disk) else { return };
         let value = value.filter(|_| chance.permille(700));
         let (spot, length) = match value.and_then(|value| find(disk, &value)) {

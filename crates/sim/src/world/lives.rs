@@ -61,12 +61,16 @@ impl World {
             Out::Reply { ticket, outcome } => {
                 self.trace
                     .note(self.now, || format!("reply {}: {}", ticket.0, trace::outcome(&outcome)));
-                if matches!(outcome, Ok(Reply::Written { .. })) {
+                if matches!(outcome, Ok(Reply::Written { .. } | Reply::Txn(_))) {
                     self.write_acknowledged(host);
                 }
                 if let Some(client) = self.clients.answer(ticket, self.now, &outcome) {
                     let think = self.chance.between(100, self.settings.think_micros);
                     self.after(think, Event::Ask { client });
+                }
+                if let Some(client) = self.strong.answer(ticket, self.now, &outcome) {
+                    let think = self.chance.between(100, self.settings.strong.think_micros);
+                    self.after(think, Event::AskStrong { client });
                 }
             }
             Out::Send { to, class, frame } => {
@@ -230,6 +234,10 @@ impl World {
         for client in self.clients.host_lost(host, self.now) {
             let wait = self.chance.between(1_000, 100_000);
             self.after(wait, Event::Ask { client });
+        }
+        for client in self.strong.host_lost(host, self.now) {
+            let wait = self.chance.between(1_000, 100_000);
+            self.after(wait, Event::AskStrong { client });
         }
     }
 

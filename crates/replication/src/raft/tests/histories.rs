@@ -8,9 +8,10 @@ use kvorum_core::{
     Txn, Want,
 };
 
-use super::linear::{Did, Operation, is_linearizable};
+use super::linear::{Did, Operation};
 use super::world::{World, stored};
 use crate::Ticket;
+use crate::linearizability::is_linearizable;
 use crate::raft::Mutation;
 
 const NODES: u32 = 3;
@@ -92,7 +93,7 @@ impl Run {
             }
             _ => {
                 let known = self.history.get(&at).and_then(|history| history.last());
-                let old = match known.map(|operation| &operation.did) {
+                let old = match known.map(|operation| &operation.act) {
                     Some(Did::Wrote(value) | Did::Swapped(_, value, _)) => Some(*value),
                     Some(Did::Read(value) | Did::Added(value)) => *value,
                     _ => None,
@@ -112,7 +113,7 @@ impl Run {
         let at = self.world.draw.between(0, KEYS);
         let (did, op) = self.invent(at);
         let began = self.world.now.0;
-        self.send(client, at, Operation { began, ended: None, did }, op);
+        self.send(client, at, Operation { began, ended: None, act: did }, op);
     }
 
     fn send(&mut self, client: usize, at: usize, operation: Operation, op: Op) {
@@ -138,7 +139,7 @@ impl Run {
 
     fn note(&mut self, at: usize, operation: Operation) {
         // A read without an answer tells nothing.
-        if operation.ended.is_some() || !matches!(operation.did, Did::Read(_)) {
+        if operation.ended.is_some() || !matches!(operation.act, Did::Read(_)) {
             self.history.entry(at).or_default().push(operation);
         }
     }
@@ -160,7 +161,7 @@ impl Run {
         op: Op,
         outcome: Outcome<Reply>,
     ) {
-        match (outcome, &mut operation.did) {
+        match (outcome, &mut operation.act) {
             (Err(Error::NotLeader { leader }), _) => {
                 let other = node(self.world.draw.between(1, 4));
                 self.clients[client].node = leader.unwrap_or(other);
@@ -275,14 +276,14 @@ impl Run {
             };
             let ended = Some(self.world.now.0);
             let history = self.history.entry(at).or_default();
-            history.push(Operation { began, ended, did: Did::Read(value) });
-            self.violation |= !is_linearizable(history);
+            history.push(Operation { began, ended, act: Did::Read(value) });
+            self.violation |= !is_linearizable(history, &None);
             assert!(!self.violation || self.expected, "key {at}: {history:#?}");
             // What has no answer may still happen, so the next stretch must allow for it.
             history.retain(|operation| operation.ended.is_none());
             let started = self.world.now.0;
             let known = value.map_or(Did::Deleted, Did::Wrote);
-            history.push(Operation { began: 0, ended: Some(started), did: known });
+            history.push(Operation { began: 0, ended: Some(started), act: known });
         }
     }
 }

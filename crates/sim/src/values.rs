@@ -8,21 +8,30 @@ use kvorum_core::{Expiry, Header, Item, Op, Want};
 use crate::history::{Seen, Written};
 
 /// The length of the number that a value begins with, in bytes.
-pub(super) const SHORTEST: u64 = 8;
+pub(crate) const SHORTEST: u64 = 8;
 
 /// The write of a value.
-pub(super) fn put(key: Bytes, written: Written) -> Op {
-    let len = usize::try_from(written.len).unwrap_or(0);
-    let expiry = match written.ttl_ms {
-        0 => Expiry::Never,
-        ttl_ms => Expiry::After(Duration::from_millis(ttl_ms)),
-    };
-    let value = bytes(written.number).take(len).collect::<Vec<u8>>().into();
+pub(crate) fn put(key: Bytes, written: Written) -> Op {
+    let (value, expiry) = (whole(written), expiry(written));
     Op::Put { key, value, expiry, tag: tag(written.number) }
 }
 
+/// The bytes of a value.
+pub(crate) fn whole(written: Written) -> Bytes {
+    let len = usize::try_from(written.len).unwrap_or(0);
+    bytes(written.number).take(len).collect::<Vec<u8>>().into()
+}
+
+/// When a value expires.
+pub(crate) const fn expiry(written: Written) -> Expiry {
+    match written.ttl_ms {
+        0 => Expiry::Never,
+        ttl_ms => Expiry::After(Duration::from_millis(ttl_ms)),
+    }
+}
+
 /// What an item shows to somebody who wanted this much of it.
-pub(super) fn seen(item: &Item, want: Want) -> Seen {
+pub(crate) fn seen(item: &Item, want: Want) -> Seen {
     let header = item.header;
     let number = match want {
         Want::Header if item.value.is_empty() => None,
@@ -44,7 +53,7 @@ fn decode(value: &[u8], tagged: u32) -> u64 {
 
 /// The number, then bytes that follow from it: a multiplicative generator with the multiplier of
 /// Steele and Vigna, "Computationally easy, spectrally good multipliers" (2021).
-pub(super) fn bytes(number: u64) -> impl Iterator<Item = u8> {
+pub(crate) fn bytes(number: u64) -> impl Iterator<Item = u8> {
     let mut state = number.wrapping_mul(2) + 1;
     let padding = std::iter::repeat_with(move || {
         state = state.wrapping_mul(0xd134_2543_de82_ef95);
@@ -53,7 +62,8 @@ pub(super) fn bytes(number: u64) -> impl Iterator<Item = u8> {
     number.to_le_bytes().into_iter().chain(padding.flatten())
 }
 
-fn tag(number: u64) -> u32 {
+/// The client's own integer that a value is stored with.
+pub(crate) fn tag(number: u64) -> u32 {
     u32::try_from(number % 1_000).unwrap_or(0)
 }
 
