@@ -22,6 +22,7 @@ use super::reads::{Reads, Waiting};
 use super::room::{entry_bytes, overhead};
 use super::serve::{NotYet, Reader};
 use super::snapshot::{Receiver, Sender};
+use super::timing::Reluctance;
 use crate::{Context, Event, Input, Message, Ticket};
 
 /// A number that comes back when something is durable: in its low bits Raft's, above them
@@ -49,8 +50,7 @@ pub(super) struct Running {
     pub(super) written: Option<Lsn>,
     /// The term in which it led when the last turn ended.
     led: Option<u64>,
-    /// It has refused writes because its disk is full: another may have room.
-    pub(super) reluctant: bool,
+    pub(super) reluctance: Reluctance,
     /// When it asks to lead, if nobody does by then.
     pub(super) campaign: Option<Mono>,
     pub(super) ticks: u64,
@@ -110,7 +110,7 @@ impl Running {
             applying: Applying::default(),
             written: None,
             led: None,
-            reluctant: false,
+            reluctance: Reluctance::default(),
             campaign: None,
             ticks: 0,
             next_tick: Mono(0),
@@ -209,7 +209,7 @@ impl Running {
         let weight = request.op.weight() + overhead(&request.op);
         if let Err(error) = self.admit_write(options, ctx.store, &request.op) {
             let no_room = matches!(error, Error::DiskFull { .. } | Error::IndexFull { .. });
-            self.reluctant |= no_room;
+            self.reluctance.no_room |= no_room;
             ctx.out.reply(ticket, Err(error));
             return;
         }

@@ -12,11 +12,33 @@ const PREFERRED_TICKS: u64 = 4;
 /// How many ticks a leader that is not the preferred one leads at least.
 const HAND_OVER_TICKS: u64 = 100;
 
-/// How many ticks a leader leads at least that had better not.
-const RELUCTANT_TICKS: u64 = 20;
+/// How many ticks a leader leads at least that had better not. Each time that it leads again after
+/// all it is twice as long, up to the last: there may be nobody better, and where leaders only take
+/// turns no copy of a partition is ever complete.
+const RELUCTANT_TICKS: [u64; 7] = [20, 40, 80, 160, 320, 640, 1280];
+
+/// How often, in ticks, a replica that has no reason to hand over forgets how often it had one.
+const CALM_TICKS: u64 = 2560;
 
 /// How many ticks after another a member asks to lead when the leader is gone.
 const SUCCESSION_TICKS: u32 = 2;
+
+/// Why another had better lead.
+#[derive(Debug, Default)]
+pub(super) struct Reluctance {
+    /// This replica has refused writes because its disk is full: another may have room.
+    pub(super) no_room: bool,
+    /// How often it has handed over, until that is forgotten.
+    times: usize,
+}
+
+impl Reluctance {
+    /// How many ticks it leads at least.
+    fn ticks(&self) -> u64 {
+        let [.., most] = RELUCTANT_TICKS;
+        RELUCTANT_TICKS.get(self.times).copied().unwrap_or(most)
+    }
+}
 
 impl Running {
     /// Looks at the time.
@@ -77,12 +99,18 @@ impl Running {
         let Some(&preferred) = options.members.first() else { return };
         let others = options.members.iter().filter(|&&node| node != ctx.me);
         let up = 1 + others.filter(|&&node| ctx.peers.is_up(node)).count();
-        if ctx.clock_suspect || self.reluctant {
-            if self.ticks.is_multiple_of(RELUCTANT_TICKS) {
-                self.reluctant = false;
+        if ctx.clock_suspect || self.reluctance.no_room {
+            if self.consensus.leads() && self.ticks.is_multiple_of(self.reluctance.ticks()) {
+                self.reluctance.no_room = false;
+                self.reluctance.times += 1;
                 self.give_way(options, ctx);
             }
-        } else if preferred == ctx.me {
+            return;
+        }
+        if self.ticks.is_multiple_of(CALM_TICKS) {
+            self.reluctance.times = 0;
+        }
+        if preferred == ctx.me {
             let due = self.ticks.is_multiple_of(PREFERRED_TICKS);
             if due && self.consensus.leader().is_none() && up >= self.consensus.majority() {
                 self.consensus.campaign();

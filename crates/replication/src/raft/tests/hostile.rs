@@ -326,6 +326,26 @@ fn a_leader_whose_disk_is_full_hands_over_to_one_that_has_room() {
 }
 
 #[test]
+fn members_that_had_all_better_not_lead_do_not_take_turns_for_ever() {
+    let mut world = led();
+    world.suspect.extend((1..=3).map(node));
+    world.run(Duration::from_secs(30));
+    let mut leaders = Vec::new();
+    for _ in 0..200 {
+        for id in (1..=3).map(node) {
+            let get = Op::Get { key: "k".into(), want: Want::Value };
+            let ticket = world.ask(id, get, Duration::from_secs(1));
+            world.run(Duration::from_millis(30));
+            if world.answers_to(ticket).iter().any(|answer| answer.is_ok()) {
+                leaders.push(id);
+            }
+        }
+    }
+    leaders.dedup();
+    assert!((1..=5).contains(&leaders.len()), "{leaders:?}");
+}
+
+#[test]
 fn all_nodes_can_lose_everything_one_behind_the_other() {
     let mut world = World::new(27, 3);
     for n in 0..50 {
