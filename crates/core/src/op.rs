@@ -66,6 +66,16 @@ impl Op {
         }
     }
 
+    /// Whether it makes something expire at a time that is counted from when it is done.
+    #[must_use]
+    pub fn counts_from_now(&self) -> bool {
+        match self {
+            Op::Put { expiry, .. } => matches!(expiry, Expiry::After(_)),
+            Op::Txn(txn) => txn.counts_from_now(),
+            Op::Get { .. } | Op::Delete { .. } | Op::Scan { .. } | Op::Count { .. } => false,
+        }
+    }
+
     /// Bytes of key and value: the measure of queues.
     #[must_use]
     pub fn weight(&self) -> usize {

@@ -54,6 +54,18 @@ impl Txn {
         })
     }
 
+    /// Whether it makes something expire at a time that is counted from when it is done.
+    #[must_use]
+    pub fn counts_from_now(&self) -> bool {
+        let counts = |step: &Step| match &step.action {
+            Action::Put { expiry, .. } => matches!(expiry, Some(Expiry::After(_))),
+            Action::Expire { expiry, .. } => matches!(expiry, Expiry::After(_)),
+            Action::Txn(inner) => inner.counts_from_now(),
+            _ => false,
+        };
+        self.steps().any(counts)
+    }
+
     /// Bytes of keys and values.
     #[must_use]
     pub fn weight(&self) -> usize {

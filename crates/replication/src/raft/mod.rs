@@ -11,6 +11,7 @@
 //! | `replica` | the group as the shard sees it |
 //! | `running` | a replica whose log is whole: a turn of it |
 //! | `timing` | what a replica does because time has passed |
+//! | `requests` | what becomes of a request when it arrives |
 //! | `proposals` | writes on their way into the log, and back as answers |
 //! | `room` | what is refused because it could not be applied |
 //! | `consensus` | the library `raft`, with everything that could make it panic kept away |
@@ -52,6 +53,7 @@ mod payload;
 mod proposals;
 mod reads;
 mod replica;
+mod requests;
 mod retention;
 mod room;
 mod running;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use kvorum_core::{Change, Error, Executed, Lsn, Mono, NodeId, Request, Store};
+use kvorum_core::{Change, Error, Executed, Lsn, Mono, NodeId, Store};
 
 use super::apply::Applying;
 use super::consensus::{Consensus, Ready};
@@ -15,15 +15,14 @@ use super::election::Draw;
 use super::id::ReplicaId;
 use super::letter::Letter;
 use super::log::{Damaged, Home, Log};
-use super::machine;
 use super::options::Options;
-use super::proposals::{Proposals, Write};
+use super::proposals::Proposals;
 use super::reads::{Reads, Waiting};
-use super::room::{entry_bytes, overhead};
+use super::room::entry_bytes;
 use super::serve::{NotYet, Reader};
 use super::snapshot::{Receiver, Sender};
 use super::timing::Reluctance;
-use crate::{Context, Event, Input, Message, Ticket};
+use crate::{Context, Event, Input, Message};
 
 /// A number that comes back when something is durable: in its low bits Raft's, above them
 /// [`Running::life`].
@@ -187,35 +186,6 @@ impl Running {
                 ctx.out.count(Event::Malformed);
                 Ok(())
             }
-        }
-    }
-
-    fn request(
-        &mut self,
-        options: &Options,
-        ctx: &mut Context<'_>,
-        ticket: Ticket,
-        request: Request,
-    ) {
-        if !self.consensus.leads() {
-            let leader = self.consensus.leader();
-            ctx.out.reply(ticket, Err(Error::NotLeader { leader }));
-            return;
-        }
-        if !request.op.is_write() {
-            self.reads.push(Waiting { ticket, request, arrived_ms: self.clock_ms(ctx) });
-            return;
-        }
-        let weight = request.op.weight() + overhead(&request.op);
-        if let Err(error) = self.admit_write(options, ctx.store, &request.op) {
-            let no_room = matches!(error, Error::DiskFull { .. } | Error::IndexFull { .. });
-            self.reluctance.no_room |= no_room;
-            ctx.out.reply(ticket, Err(error));
-            return;
-        }
-        if let Some(command) = machine::command(request.keyspace, request.op) {
-            let deadline = request.deadline;
-            self.proposals.push(Write { ticket, deadline, weight, command });
         }
     }
 

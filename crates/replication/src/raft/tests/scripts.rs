@@ -360,3 +360,20 @@ fn a_piece_of_a_copy_stays_small_whatever_is_deleted_meanwhile() {
     assert_eq!(world.largest_piece, 10);
     assert!((1..=3).all(|id| world.count(node(id)) == 0));
 }
+
+#[test]
+fn a_leader_that_does_not_know_the_time_takes_nothing_that_counts_from_now() {
+    let mut world = World::new(21, 3);
+    world.insist(put("k", "v")).unwrap();
+    world.run(Duration::from_secs(60));
+    world.suspect.insert(node(1));
+    let put_for = |expiry| Op::Put { key: "k".into(), value: "w".into(), expiry, tag: 0 };
+    let ask = |world: &mut World, op| {
+        let ticket = world.ask(node(1), op, Duration::from_secs(1));
+        world.run(Duration::from_millis(50));
+        world.answers.iter().find(|(_, t, _)| *t == ticket).unwrap().2.clone()
+    };
+    let refused = ask(&mut world, put_for(Expiry::After(Duration::from_secs(30)))).unwrap_err();
+    assert_eq!(refused, Error::ClockSkew { executed: Executed::No });
+    assert!(ask(&mut world, put_for(Expiry::Never)).is_ok());
+}
