@@ -176,7 +176,15 @@ impl Node {
     /// The connection to a process of another node is complete.
     pub fn connected(&mut self, peer: NodeId, nonce: u64, now: Now) {
         self.founding.connected(peer, nonce, now.mono);
-        self.inbox.push_back(In::PeerUp(peer));
+        self.change(In::PeerUp(peer));
+    }
+
+    /// Puts a change of a connection before everything that waits for room in the log, as the node
+    /// does: what is sent from then on goes over the new connection.
+    fn change(&mut self, input: In) {
+        let first = |input: &&In| matches!(input, In::PeerUp(_) | In::PeerDown(_) | In::Durable(_));
+        let at = self.inbox.iter().take_while(first).count();
+        self.inbox.insert(at, input);
     }
 
     /// The connection to a node is lost.
@@ -187,7 +195,9 @@ impl Node {
         }
         self.founding.disconnected(peer);
         self.clocks.lost(peer);
-        self.inbox.push_back(In::PeerDown(peer));
+        // What was read from the connection and waits is of no use to the next one.
+        self.inbox.retain(|input| !matches!(input, In::Frame { from, .. } if *from == peer));
+        self.change(In::PeerDown(peer));
     }
 
     /// A connected node gave a sign of life.
