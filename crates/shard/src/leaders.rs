@@ -56,11 +56,12 @@ impl Shard {
         let usable = |node: &NodeId| {
             *node != self.options.me && self.links.is_up(*node) && self.links.has_room(*node)
         };
-        let told = leader.filter(usable);
-        let others = self.layout().replicas(partition).iter().copied().filter(usable);
-        let others: Vec<NodeId> = others.collect();
-        let turns = usize::from(pending.hops).checked_rem(others.len()).unwrap_or(0);
-        match told.or_else(|| others.get(turns).copied()) {
+        let others = || self.layout().replicas(partition).iter().copied().filter(usable);
+        let next = || {
+            let turns = usize::from(pending.hops).checked_rem(others().count())?;
+            others().nth(turns)
+        };
+        match leader.filter(usable).or_else(next) {
             Some(to) => self.send_to(to, pending, request, turn),
             None => self.rest(pending, request, turn),
         }
@@ -116,13 +117,12 @@ impl Shard {
         let patience = deadline.since(turn.now.mono);
         pending.request = Shard::kept(&pending, &request);
         let id = self.requests.next_ticket();
-        let envelope = Envelope::Forward { id, patience, request: request.clone() };
-        match self.links.push(to, &envelope, turn.out) {
-            Some(place) => {
-                pending.stage = Stage::Forwarded { to, place, deadline };
-                self.requests.insert(pending);
-            }
-            None => self.rest(pending, request, turn),
+        let envelope = Envelope::Forward { id, patience, request };
+        if let Some(place) = self.links.push(to, &envelope, turn.out) {
+            pending.stage = Stage::Forwarded { to, place, deadline };
+            self.requests.insert(pending);
+        } else if let Envelope::Forward { request, .. } = envelope {
+            self.rest(pending, request, turn);
         }
     }
 

@@ -203,18 +203,10 @@ impl Shard {
         }
         let (is_write, need) = (request.op.is_write(), route.need);
         let seeks = route.strong.then_some(route.partition);
+        // Whoever takes it says where it stands.
         let stage = Stage::Resting { until: turn.now.mono };
-        let request_kept = None;
-        let pending = Pending {
-            origin,
-            stage,
-            weight,
-            is_write,
-            need,
-            seeks,
-            request: request_kept,
-            hops: 0,
-        };
+        let pending =
+            Pending { origin, stage, weight, is_write, need, seeks, request: None, hops: 0 };
         if route.strong {
             self.seek(pending, request, turn);
             return Ok(());
