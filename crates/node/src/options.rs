@@ -70,7 +70,7 @@ pub struct Options {
     pub advertised: Advertised,
     /// How many replicas each key has; `min(3, nodes)` when absent. Frozen at birth.
     pub replication_factor: Option<u8>,
-    /// Whether a new cluster also gets the keyspace `eventual`. Frozen at birth.
+    /// Whether a new cluster also gets the keyspaces `eventual` and `strong`. Frozen at birth.
     pub showcase: bool,
     /// Where the log is synced.
     pub wal_sync: WalSync,

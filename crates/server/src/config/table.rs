@@ -208,7 +208,8 @@ static SETTINGS: [Setting; 28] = [
     Setting {
         name: "showcase",
         compat: &[],
-        help: "Gives a new cluster the keyspace `eventual` beside `default`, as `kvorum dev` does.",
+        help: "Gives a new cluster the keyspaces `eventual` and `strong` beside `default`, as \
+               `kvorum dev` does.",
         default: "false",
         switch: true,
         apply: |config, text| parse::flag(text).map(|on| config.showcase = on),
