@@ -24,6 +24,7 @@ pub mod linearizability;
 mod memory_store;
 mod message;
 pub mod pace;
+mod questions;
 mod quorum;
 pub mod raft;
 pub mod wire;

@@ -5,6 +5,7 @@
 
 use super::Options;
 use crate::OpId;
+use crate::questions::questions;
 
 /// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +53,6 @@ impl Mutation {
         Mutation::ServeTooLate,
         Mutation::StampWithWallClock,
     ];
-}
-
-macro_rules! questions {
-    ($($question:ident asks $mutation:ident;)*) => {
-        impl Options {$(
-            pub(super) const fn $question(&self) -> bool {
-                #[cfg(any(test, feature = "mutations"))]
-                return matches!(self.mutation, Some(Mutation::$mutation));
-                #[cfg(not(any(test, feature = "mutations")))]
-                return false;
-            }
-        )*}
-    };
 }
 
 questions! {

@@ -4,6 +4,7 @@
 //! the compiler removes both.
 
 use super::Options;
+use crate::questions::questions;
 
 /// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +40,6 @@ impl Mutation {
         Mutation::ExpireByOwnClock,
         Mutation::RefuseProposed,
     ];
-}
-
-macro_rules! questions {
-    ($($question:ident asks $mutation:ident;)*) => {
-        impl Options {$(
-            pub(super) const fn $question(&self) -> bool {
-                #[cfg(any(test, feature = "mutations"))]
-                return matches!(self.mutation, Some(Mutation::$mutation));
-                #[cfg(not(any(test, feature = "mutations")))]
-                return false;
-            }
-        )*}
-    };
 }
 
 questions! {
