@@ -52,8 +52,8 @@ impl Options {
     }
 }
 
-/// The number of the strong keyspace that the cluster has beside its default.
-const STRONG: u8 = 2;
+/// The number of the eventual keyspace that the cluster has beside its default.
+const EVENTUAL: u8 = 1;
 
 /// What is measured: a keyspace of a server.
 #[derive(Clone, Copy)]
@@ -90,8 +90,8 @@ fn measure(root: &Path, scratch: &Path, options: &Options) -> Result<Vec<Measure
     let cluster = Server::cluster(root, &scratch.join("cluster"))?;
     let redis = Server::redis(&scratch.join("redis"))?;
     let systems = [
-        System { name: "kvorum, 3 nodes, QUORUM", server: &cluster, database: 0 },
-        System { name: "kvorum, 3 nodes, strong", server: &cluster, database: STRONG },
+        System { name: "kvorum, 3 nodes, strong", server: &cluster, database: 0 },
+        System { name: "kvorum, 3 nodes, QUORUM", server: &cluster, database: EVENTUAL },
         System { name: "redis-server, 1 node, AOF always", server: &redis, database: 0 },
     ];
     let mut measured = Vec::new();

@@ -21,13 +21,22 @@ const PARTITIONS_PER_NODE: usize = 32;
 const MIN_PARTITIONS: usize = 256;
 const MAX_PARTITIONS: usize = 4096;
 
-/// The keyspace beside `default` that shows what eventual means.
+/// The keyspace of a showcase beside `default`.
 const EVENTUAL: KeyspaceId = KeyspaceId(2);
-/// The keyspace that shows what strong means.
-const STRONG: KeyspaceId = KeyspaceId(3);
 /// How many partitions a strong placement has. Each is a Raft group, so they are fewer than those
 /// of an eventual one.
 const STRONG_PARTITIONS: usize = 64;
+
+/// What a new cluster is to be like. The nodes that found it together must agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// How many replicas each partition has; three, or as many as there are nodes, when absent.
+    pub replication: Option<usize>,
+    /// How the copies of the keyspace `default` agree; strong when absent.
+    pub default_mode: Option<Mode>,
+    /// Whether there is a keyspace `eventual` beside `default`.
+    pub showcase: bool,
+}
 
 /// Why nodes and a replication factor make no layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,46 +57,47 @@ pub enum PlacementError {
     Layout(#[from] InvalidLayout),
 }
 
-/// The layout of a new cluster: the keyspace `default`, and beside it, if `showcase` is set,
-/// `eventual`, placed alike, and `strong`. `replication` is the number of replicas per partition,
-/// by default three or as many as there are nodes. With two replicas a quorum would be all of
-/// them, so the defaults are ONE there and QUORUM otherwise.
+/// The layout of a new cluster: the keyspace `default`, perhaps `eventual`, and a placement for
+/// each mode that they have. With two replicas a quorum would be all of them, so that the level of
+/// an eventual keyspace is ONE there and QUORUM otherwise.
 ///
 /// # Errors
 /// [`PlacementError`] if there are no nodes or the replication factor is impossible.
-pub fn initial_layout(
-    nodes: &[NodeId],
-    replication: Option<usize>,
-    showcase: bool,
-) -> Result<Layout, PlacementError> {
+pub fn initial_layout(nodes: &[NodeId], wishes: &Wishes) -> Result<Layout, PlacementError> {
     let nodes = distinct(nodes);
     if nodes.is_empty() {
         return Err(PlacementError::NoNodes);
     }
     let max = nodes.len().min(MAX_REPLICATION);
-    let asked = replication.unwrap_or(DEFAULT_REPLICATION.min(max));
+    let asked = wishes.replication.unwrap_or(DEFAULT_REPLICATION.min(max));
     if asked == 0 || asked > max {
         return Err(PlacementError::Replication { asked, max });
     }
-    let mut placements = vec![Placement::new(place(&nodes, partitions(nodes.len()), asked))?];
-    let level = if asked == 2 { Consistency::One } else { Consistency::Quorum };
-    let keyspace = |id, name: &str| Keyspace {
-        id,
-        name: name.to_owned(),
-        mode: Mode::Eventual,
-        placement: 0,
-        read: level,
-        write: level,
+    let mut modes = Vec::new();
+    let mut keyspace = |id, name: &str, mode| {
+        let known = modes.iter().position(|placed| *placed == mode);
+        let placement = known.unwrap_or_else(|| {
+            modes.push(mode);
+            modes.len() - 1
+        });
+        let one = mode == Mode::Eventual && asked == 2;
+        let level = if one { Consistency::One } else { Consistency::Quorum };
+        let placement = u16::try_from(placement).unwrap_or(u16::MAX);
+        Keyspace { id, name: name.to_owned(), mode, placement, read: level, write: level }
     };
-    let mut keyspaces = vec![keyspace(KeyspaceId::DEFAULT, "default")];
-    if showcase {
-        keyspaces.push(keyspace(EVENTUAL, "eventual"));
-        placements.push(Placement::new(place(&nodes, STRONG_PARTITIONS, asked))?);
-        let (mode, level) = (Mode::Strong, Consistency::Quorum);
-        let (read, write) = (level, level);
-        let strong = keyspace(STRONG, "strong");
-        keyspaces.push(Keyspace { mode, placement: 1, read, write, ..strong });
+    let mode = wishes.default_mode.unwrap_or(Mode::Strong);
+    let mut keyspaces = vec![keyspace(KeyspaceId::DEFAULT, "default", mode)];
+    if wishes.showcase {
+        keyspaces.push(keyspace(EVENTUAL, "eventual", Mode::Eventual));
     }
+    let placements = modes.into_iter().map(|mode| {
+        let partitions = match mode {
+            Mode::Eventual => partitions(nodes.len()),
+            Mode::Strong => STRONG_PARTITIONS,
+        };
+        Placement::new(place(&nodes, partitions, asked))
+    });
+    let placements = placements.collect::<Result<_, _>>()?;
     Ok(Layout::new(1, nodes, keyspaces, placements)?)
 }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use kvorum_cluster::founding::{
     Candidate, Decision, Founding as Core, MEMBERSHIP_KEY, Membership, Persisted, WATERMARKS_KEY,
 };
-use kvorum_cluster::placement::{self, PlacementError};
-use kvorum_core::{Hlc, HybridClock, Layout, Lsn, Mono, NodeId, PartitionId};
+use kvorum_cluster::placement::{self, PlacementError, Wishes};
+use kvorum_core::{Hlc, HybridClock, KeyspaceId, Layout, Lsn, Mode, Mono, NodeId, PartitionId};
 use kvorum_storage::{Recovery, Store};
 
 use crate::{Advertised, Options, PeerAddress, StartError, local};
@@ -24,8 +24,7 @@ pub(crate) use self::greetings::Met;
 #[derive(Debug)]
 pub(crate) struct Founding {
     candidate: Candidate,
-    replication: Option<usize>,
-    showcase: bool,
+    wishes: Wishes,
     /// The peer list, with the ids of the nodes that answer there once they are known.
     peers: Vec<PeerAddress>,
     stage: Stage,
@@ -111,8 +110,11 @@ impl Founding {
         };
         let mut founding = Founding {
             candidate,
-            replication: options.replication_factor.map(usize::from),
-            showcase: options.showcase,
+            wishes: Wishes {
+                replication: options.replication_factor.map(usize::from),
+                default_mode: options.default_mode,
+                showcase: options.showcase,
+            },
             peers: options.peers.clone(),
             stage: Stage::Learning(Box::default()),
             addresses,
@@ -143,7 +145,7 @@ impl Founding {
         };
         nodes.push(self.candidate.node);
         let refused = |error: PlacementError| StartError::Refused(error.to_string());
-        let proposal = placement::initial_layout(&nodes, self.replication, self.showcase);
+        let proposal = placement::initial_layout(&nodes, &self.wishes);
         let core = Core::new(self.candidate.clone(), proposal.map_err(refused)?, persisted, now);
         let core = core.map_err(|refusal| StartError::Refused(refusal.reason))?;
         self.stage = Stage::Known(Box::new(core));
@@ -316,9 +318,24 @@ impl Founding {
         }
     }
 
-    /// The replication factor that was asked for, if the cluster has another one.
-    pub(crate) fn ignored_replication(&self) -> Option<usize> {
-        self.replication.filter(|asked| *asked != self.replication())
+    /// What was wished for and is otherwise in this cluster, which keeps what it was born with.
+    pub(crate) fn ungranted(&self) -> Vec<String> {
+        let mut texts = Vec::new();
+        let replication = self.replication();
+        if let Some(asked) = self.wishes.replication.filter(|asked| *asked != replication) {
+            texts.push(format!("a replication factor of {asked}; the cluster has {replication}"));
+        }
+        let mode = self.default_mode();
+        if let Some(asked) = self.wishes.default_mode.filter(|asked| Some(*asked) != mode) {
+            texts.push(format!("a keyspace `default` that is {asked}; the cluster's is not"));
+        }
+        texts
+    }
+
+    /// How the copies of the keyspace `default` agree, once the nodes are known.
+    fn default_mode(&self) -> Option<Mode> {
+        let Stage::Known(core) = &self.stage else { return None };
+        core.layout().keyspace(KeyspaceId::DEFAULT).map(|keyspace| keyspace.mode)
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use kvorum_cluster::peers::Peer;
-use kvorum_core::NodeId;
+use kvorum_core::{Mode, NodeId};
 
 /// Where a node of the cluster can be reached: its gRPC address, which answers Hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,9 @@ pub struct Options {
     pub advertised: Advertised,
     /// How many replicas each key has; `min(3, nodes)` when absent. Frozen at birth.
     pub replication_factor: Option<u8>,
-    /// Whether a new cluster also gets the keyspaces `eventual` and `strong`. Frozen at birth.
+    /// How the copies of the keyspace `default` agree; strong when absent. Frozen at birth.
+    pub default_mode: Option<Mode>,
+    /// Whether a new cluster also gets the keyspace `eventual`. Frozen at birth.
     pub showcase: bool,
     /// Where the log is synced.
     pub wal_sync: WalSync,

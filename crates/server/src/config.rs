@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kvorum_core::{NodeId, limits};
+use kvorum_core::{Mode, NodeId, limits};
 use kvorum_node::{Advertised, Options, PeerAddress, WalSync};
 
 pub use document::{example, markdown};
@@ -23,7 +23,7 @@ pub use error::ConfigError;
 pub use load::{Given, Source};
 pub use table::{Setting, settings};
 
-use crate::data::{DEFAULT_KEYSPACE, SHOWCASE_KEYSPACES};
+use crate::data::{DEFAULT_KEYSPACE, SHOWCASE_KEYSPACE};
 use parse::{LogFormat, LogLevel};
 
 /// The configuration of a node.
@@ -45,6 +45,7 @@ pub struct Config {
     gossip_peers: Vec<PeerAddress>,
     total_nodes: Option<u32>,
     replication_factor: Option<u8>,
+    default_mode: Option<Mode>,
     showcase: bool,
     compat_keyspace: String,
     max_value: u64,
@@ -84,6 +85,7 @@ impl Config {
             gossip_peers: Vec::new(),
             total_nodes: None,
             replication_factor: None,
+            default_mode: None,
             showcase: false,
             compat_keyspace: DEFAULT_KEYSPACE.to_owned(),
             max_value: limits::DEFAULT_MAX_VALUE as u64,
@@ -186,6 +188,7 @@ impl Config {
                 peer_port: self.peer_port,
             },
             replication_factor: self.replication_factor,
+            default_mode: self.default_mode,
             showcase: self.showcase,
             wal_sync: self.wal_sync,
             max_value: usize::try_from(self.max_value).unwrap_or(limits::DEFAULT_MAX_VALUE),
@@ -208,12 +211,12 @@ impl Config {
     /// Whether the cluster has this one is known when the node serves.
     fn check_keyspace(&self) -> Result<(), ConfigError> {
         let name = self.compat_keyspace.as_str();
-        if name == DEFAULT_KEYSPACE || SHOWCASE_KEYSPACES.contains(&name) {
+        if [DEFAULT_KEYSPACE, SHOWCASE_KEYSPACE].contains(&name) {
             return Ok(());
         }
         Err(ConfigError::Together(format!(
-            "compat_keyspace is {name:?}, which is no keyspace: there are {DEFAULT_KEYSPACE}, {}",
-            SHOWCASE_KEYSPACES.join(" and ")
+            "compat_keyspace is {name:?}, which is no keyspace: there are {DEFAULT_KEYSPACE} and \
+             {SHOWCASE_KEYSPACE}"
         )))
     }
 

@@ -28,8 +28,8 @@ pub use txn::{StepResult, Stored, Transacted, put};
 /// The name of the keyspace that serves requests which name none.
 pub const DEFAULT_KEYSPACE: &str = "default";
 
-/// The names of the keyspaces that a cluster has beside it if it was born with `showcase`.
-pub const SHOWCASE_KEYSPACES: [&str; 2] = ["eventual", "strong"];
+/// The name of the keyspace that a cluster has beside it if it was born with `showcase`.
+pub const SHOWCASE_KEYSPACE: &str = "eventual";
 
 /// How many counts of partitions are asked for at once.
 const COUNTS_AT_ONCE: usize = 256;

@@ -90,6 +90,23 @@ def use_redis(client):
     same(len(set(client.scan_iter(match="pipelined:*"))), 100, "SCAN")
     same(client.delete(*keys), 100, "DEL of many")
     with client.pipeline() as transaction:
+        transaction.set("in a transaction", 41).incr("in a transaction")
+        same(transaction.execute(), [True, 42], "MULTI")
+    client.delete("in a transaction")
+    client.set("expiring", "soon", ex=100)
+    same(0 < client.ttl("expiring") <= 100, True, "TTL")
+    client.delete("expiring")
+
+
+def use_eventual(client):
+    """What takes one step to read and write is refused where it would not be one."""
+    try:
+        client.incr("counter")
+    except redis.ResponseError as error:
+        same(str(error).startswith("NOTSTRONG"), True, f"INCR: {error}")
+    else:
+        sys.exit("INCR was executed in a keyspace that cannot do it safely")
+    with client.pipeline() as transaction:
         transaction.set("in a transaction", "never")
         try:
             transaction.execute()
@@ -97,15 +114,6 @@ def use_redis(client):
         except redis.ResponseError as error:
             same("nothing was executed" in str(error), True, f"MULTI: {error}")
     same(client.get("in a transaction"), None, "what a refused transaction leaves")
-    client.set("expiring", "soon", ex=100)
-    same(0 < client.ttl("expiring") <= 100, True, "TTL")
-    client.delete("expiring")
-    try:
-        client.incr("counter")
-    except redis.ResponseError as error:
-        same(str(error).startswith("NOTSTRONG"), True, f"INCR: {error}")
-    else:
-        sys.exit("INCR was executed in a keyspace that cannot do it safely")
 
 
 def use_grpc_errors(service):
@@ -132,6 +140,7 @@ def main():
     if not options.after_restart:
         write_and_read(clients, services)
         use_redis(clients[0])
+        use_eventual(redis.Redis(port=options.redis[0], protocol=3, db=1))
         use_grpc_errors(services[0])
         by_redis, by_grpc = KEPT
         clients[0].set(by_redis, KEPT[by_redis])

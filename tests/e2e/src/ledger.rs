@@ -133,14 +133,12 @@ impl Entry {
 /// All keys of a load, and what every node must return for them.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// The number of the keyspace.
-    database: u8,
     entries: Vec<Arc<Entry>>,
 }
 
 impl Ledger {
-    pub(crate) const fn new(database: u8, entries: Vec<Arc<Entry>>) -> Ledger {
-        Ledger { database, entries }
+    pub(crate) const fn new(entries: Vec<Arc<Entry>>) -> Ledger {
+        Ledger { entries }
     }
 
     /// Writes `keys` keys once each, with values of about `filler` bytes.
@@ -159,7 +157,7 @@ impl Ledger {
             entry.settle(number, outcome);
             Arc::new(entry)
         };
-        Ledger::new(0, (0..keys).map(write).collect())
+        Ledger::new((0..keys).map(write).collect())
     }
 
     /// Whether any write was acknowledged.
@@ -174,7 +172,7 @@ impl Ledger {
     pub fn verify(&self, ports: &[u16]) {
         let mut floors: Vec<u64> = self.entries.iter().map(|entry| entry.acknowledged()).collect();
         for port in ports {
-            self.read_all(Reader { database: self.database, ..Reader::new(*port) }, &mut floors);
+            self.read_all(Reader::new(*port), &mut floors);
         }
     }
 
@@ -206,7 +204,6 @@ impl Ledger {
 pub struct Reader {
     port: u16,
     level: &'static str,
-    database: u8,
     connection: Option<Resp>,
 }
 
@@ -214,13 +211,13 @@ impl Reader {
     /// A reader that reads from quorums through the node with this port.
     #[must_use]
     pub const fn new(port: u16) -> Reader {
-        Reader { port, level: "QUORUM", database: 0, connection: None }
+        Reader { port, level: "QUORUM", connection: None }
     }
 
     /// A reader that is content with one replica: with the node itself if that is one.
     #[must_use]
     pub const fn of_one_replica(port: u16) -> Reader {
-        Reader { port, level: "ONE", database: 0, connection: None }
+        Reader { port, level: "ONE", connection: None }
     }
 
     /// The value of a key.
@@ -251,7 +248,6 @@ impl Reader {
             Some(connection) => connection,
             none => {
                 let mut connection = Resp::connect(self.port)?;
-                connection.select(self.database)?;
                 connection.call(&[b"KV.CONSISTENCY", b"READ", self.level.as_bytes()])?;
                 none.insert(connection)
             }

@@ -41,7 +41,6 @@ pub struct Load {
 struct Board {
     ports: Vec<u16>,
     filler: usize,
-    database: u8,
     stop: AtomicBool,
     acknowledged: AtomicU64,
     reads: AtomicU64,
@@ -53,26 +52,19 @@ impl Load {
     /// Starts writing and reading through these RESP ports.
     #[must_use]
     pub fn start(ports: &[u16]) -> Load {
-        Load::new(0, 100, ports)
-    }
-
-    /// Starts writing and reading in the keyspace with this number.
-    #[must_use]
-    pub fn in_database(database: u8, ports: &[u16]) -> Load {
-        Load::new(database, 100, ports)
+        Load::new(100, ports)
     }
 
     /// Starts writing values of about this many bytes.
     #[must_use]
     pub fn with_values_of(filler: usize, ports: &[u16]) -> Load {
-        Load::new(0, filler, ports)
+        Load::new(filler, ports)
     }
 
-    fn new(database: u8, filler: usize, ports: &[u16]) -> Load {
+    fn new(filler: usize, ports: &[u16]) -> Load {
         let board = Arc::new(Board {
             ports: ports.to_vec(),
             filler,
-            database,
             stop: AtomicBool::new(false),
             acknowledged: AtomicU64::new(0),
             reads: AtomicU64::new(0),
@@ -120,7 +112,7 @@ impl Load {
         let violations = self.board.violations.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(violations.is_empty(), "{}", violations.join("\n"));
         assert!(self.board.reads.load(Ordering::Relaxed) > 0, "nothing was read");
-        Ledger::new(self.board.database, self.board.entries())
+        Ledger::new(self.board.entries())
     }
 }
 
@@ -150,7 +142,6 @@ impl Board {
 /// The connections of one thread, made when they are needed.
 struct Connections<'a> {
     ports: &'a [u16],
-    database: u8,
     open: HashMap<u16, Resp>,
     /// The nodes that did not answer, and when.
     silent: HashMap<u16, Instant>,
@@ -160,8 +151,7 @@ struct Connections<'a> {
 impl<'a> Connections<'a> {
     fn new(board: &'a Board, seed: u64) -> Connections<'a> {
         let random = ChaCha8Rng::seed_from_u64(seed);
-        let (ports, database) = (&board.ports, board.database);
-        Connections { ports, database, open: HashMap::new(), silent: HashMap::new(), random }
+        Connections { ports: &board.ports, open: HashMap::new(), silent: HashMap::new(), random }
     }
 
     /// Runs an exchange with a node picked at random. A connection that fails is not used again.
@@ -176,7 +166,7 @@ impl<'a> Connections<'a> {
         }
         let connection = match self.open.remove(&port) {
             Some(connection) => Ok(connection),
-            None => greeted(port, self.database),
+            None => greeted(port),
         };
         let Ok(mut connection) = connection else {
             self.silent.insert(port, Instant::now());
@@ -193,10 +183,9 @@ impl<'a> Connections<'a> {
 }
 
 /// A connection that asks for quorums, whatever the keyspace's default is.
-fn greeted(port: u16, database: u8) -> io::Result<Resp> {
+fn greeted(port: u16) -> io::Result<Resp> {
     let mut connection = Resp::connect(port)?;
     connection.set_answer_limit(ANSWER_LIMIT)?;
-    connection.select(database)?;
     let answer = connection.call(&[b"KV.CONSISTENCY", b"READ", b"QUORUM", b"WRITE", b"QUORUM"])?;
     let refused = || io::Error::other(format!("{answer:?}"));
     answer.is_ok().then_some(connection).ok_or_else(refused)

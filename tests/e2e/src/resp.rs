@@ -151,16 +151,6 @@ impl Resp {
         self.receive()
     }
 
-    /// Selects the keyspace with a number.
-    ///
-    /// # Errors
-    /// Those of the connection, and that there is no such keyspace.
-    pub fn select(&mut self, database: u8) -> io::Result<()> {
-        let answer = self.call(&[b"SELECT", database.to_string().as_bytes()])?;
-        let refused = || io::Error::other(format!("{answer:?}"));
-        answer.is_ok().then_some(()).ok_or_else(refused)
-    }
-
     /// [`Resp::call`] with a command of words.
     ///
     /// # Panics

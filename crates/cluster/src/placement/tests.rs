@@ -76,9 +76,15 @@ fn a_new_cluster_has_sensible_defaults() {
         let partition = PartitionId { placement: 0, number: 0 };
         (layout.replicas(partition).len(), layout.keyspaces().first().unwrap().write)
     };
-    let layout = |count, replication| initial_layout(&nodes(1..=count), replication, false);
+    let layout = |count, replication| {
+        let default_mode = Some(Mode::Eventual);
+        let wishes = Wishes { replication, default_mode, showcase: false };
+        initial_layout(&nodes(1..=count), &wishes)
+    };
     assert_eq!(factor(&layout(1, None).unwrap()), (1, Consistency::Quorum));
     assert_eq!(factor(&layout(2, None).unwrap()), (2, Consistency::One));
+    let strong = initial_layout(&nodes(1..=2), &Wishes::default()).unwrap();
+    assert_eq!(factor(&strong), (2, Consistency::Quorum));
     assert_eq!(factor(&layout(5, None).unwrap()), (3, Consistency::Quorum));
     assert_eq!(factor(&layout(5, Some(5)).unwrap()), (5, Consistency::Quorum));
     assert_eq!(layout(0, None), Err(PlacementError::NoNodes));
@@ -88,16 +94,26 @@ fn a_new_cluster_has_sensible_defaults() {
 }
 
 #[test]
-fn the_showcase_has_a_keyspace_of_each_mode() {
-    let layout = initial_layout(&nodes(1..=3), None, true).unwrap();
-    let keyspaces = layout.keyspaces().iter().map(|ks| (ks.name.as_str(), ks.mode, ks.placement));
-    let expected = [
-        ("default", Mode::Eventual, 0),
-        ("eventual", Mode::Eventual, 0),
-        ("strong", Mode::Strong, 1),
-    ];
-    assert_eq!(keyspaces.collect::<Vec<_>>(), expected);
-    assert_eq!(layout.partitions(STRONG).count(), STRONG_PARTITIONS);
+fn the_default_keyspace_is_strong_unless_wished_otherwise_and_a_showcase_adds_an_eventual_one() {
+    let keyspaces = |default_mode, showcase| {
+        let wishes = Wishes { replication: None, default_mode, showcase };
+        let layout = initial_layout(&nodes(1..=3), &wishes).unwrap();
+        let keyspaces = layout.keyspaces().iter().map(|keyspace| {
+            let partitions = layout.partitions(keyspace.id).count();
+            (keyspace.name.clone(), keyspace.mode, keyspace.placement, partitions)
+        });
+        keyspaces.collect::<Vec<_>>()
+    };
+    let named =
+        |name: &str, mode, placement, partitions| (name.to_owned(), mode, placement, partitions);
+    let strong = named("default", Mode::Strong, 0, STRONG_PARTITIONS);
+    assert_eq!(keyspaces(None, false), std::slice::from_ref(&strong));
+    let eventual = named("eventual", Mode::Eventual, 1, 256);
+    assert_eq!(keyspaces(Some(Mode::Strong), true), [strong, eventual]);
+    let (default, other) =
+        (named("default", Mode::Eventual, 0, 256), named("eventual", Mode::Eventual, 0, 256));
+    assert_eq!(keyspaces(Some(Mode::Eventual), false), std::slice::from_ref(&default));
+    assert_eq!(keyspaces(Some(Mode::Eventual), true), [default, other]);
 }
 
 #[test]

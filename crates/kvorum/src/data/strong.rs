@@ -17,8 +17,8 @@ use crate::target::Access;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  kvorum incr visits --keyspace strong
-  kvorum incr stock:7 --by -3 --keyspace strong
+  kvorum incr visits
+  kvorum incr stock:7 --by -3
 
 A key that has no value counts as zero. A value that is no integer is left as it is.")]
 pub struct IncrOptions {
@@ -36,9 +36,9 @@ pub struct IncrOptions {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  kvorum cas leader node-2 --if-value node-1 --keyspace strong
-  kvorum cas lock me --if-absent --ttl 30s --keyspace strong
-  kvorum cas greeting hi --if-version 000000000000002a-00000000 --keyspace strong
+  kvorum cas leader node-2 --if-value node-1
+  kvorum cas lock me --if-absent --ttl 30s
+  kvorum cas greeting hi --if-version 000000000000002a-00000000
 
 If the condition does not hold, nothing is stored and the exit code is 1.")]
 pub struct CasOptions {
@@ -90,8 +90,8 @@ impl Only {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  kvorum expire session:7 30m --keyspace strong
-  kvorum expire session:7 --never --keyspace strong")]
+  kvorum expire session:7 30m
+  kvorum expire session:7 --never")]
 pub struct ExpireOptions {
     /// The key.
     #[arg(value_parser = bytes())]

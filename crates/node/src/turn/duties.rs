@@ -93,10 +93,8 @@ impl Turn {
         self.parts.shared.publish_layout(Arc::clone(&layout));
         let peers: Vec<NodeId> = layout.nodes().iter().copied().filter(|id| *id != me).collect();
         self.parts.links.open(&peers);
-        if let Some(asked) = self.parts.founding.borrow().ignored_replication() {
-            tracing::warn!(
-                "a replication factor of {asked} was asked for; the cluster has another"
-            );
+        for wish in self.parts.founding.borrow().ungranted() {
+            tracing::warn!("a setting of a cluster's birth is ignored: {wish}");
         }
         tracing::info!("serving in a cluster of {} nodes", layout.nodes().len());
         self.renew();

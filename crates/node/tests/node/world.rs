@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kvorum_core::{
-    Consistency, Expiry, Identity, Item, KeyspaceId, NodeId, Op, Outcome, Reply, Request, Want,
+    Consistency, Expiry, Identity, Item, KeyspaceId, Mode, NodeId, Op, Outcome, Reply, Request,
+    Want,
 };
 use kvorum_node::{
     Advertised, Node, Options, PeerAddress, Protocol, Serving, StartError, WalSync,
@@ -80,6 +81,7 @@ impl World {
                 ..Advertised::default()
             },
             replication_factor: None,
+            default_mode: Some(Mode::Eventual),
             showcase: false,
             wal_sync: self.wal_sync,
             max_value: 128 << 10,

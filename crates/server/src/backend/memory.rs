@@ -18,9 +18,6 @@ use super::{Backend, Pending};
 /// The wall clock of the tests, in milliseconds since 1970.
 pub const WALL_MS: u64 = 1_800_000_000_000;
 
-/// The strong keyspace.
-const STRONG: KeyspaceId = KeyspaceId(3);
-
 /// The partitions of the keyspace.
 const PARTITIONS: usize = 64;
 
@@ -29,7 +26,7 @@ type Rows = BTreeMap<(KeyspaceId, Slot, Bytes), (Header, Bytes)>;
 /// Keeps what it is given, and fails when it is told to.
 pub struct Memory {
     rows: Mutex<(Rows, HybridClock)>,
-    /// The keys of the strong keyspace, in the real state machine.
+    /// The keys of `default`, which is strong, in the real state machine.
     strong: Mutex<Solo>,
     seen: Mutex<Vec<Request>>,
     failure: Mutex<Option<Error>>,
@@ -89,7 +86,7 @@ impl Memory {
             return Err(error);
         }
         let keyspace = request.keyspace;
-        if keyspace == STRONG {
+        if keyspace == KeyspaceId::DEFAULT {
             return self.answer_strong(&request);
         }
         let (rows, clock) = &mut *lock(&self.rows);
@@ -215,9 +212,8 @@ fn layout(nodes: Vec<NodeId>) -> Layout {
         read: Consistency::Quorum,
         write: Consistency::Quorum,
     };
-    let strong = Keyspace { mode: Mode::Strong, ..keyspace(STRONG, "strong") };
-    let eventual = keyspace(KeyspaceId(2), "eventual");
-    let keyspaces = vec![keyspace(KeyspaceId::DEFAULT, "default"), eventual, strong];
+    let default = Keyspace { mode: Mode::Strong, ..keyspace(KeyspaceId::DEFAULT, "default") };
+    let keyspaces = vec![default, keyspace(KeyspaceId(2), "eventual")];
     Layout::new(7, nodes, keyspaces, vec![placement]).unwrap()
 }
 

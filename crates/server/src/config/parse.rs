@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kvorum_core::NodeId;
+use kvorum_core::{Mode, NodeId};
 use kvorum_node::{PeerAddress, WalSync};
 
 /// The number of a node that is told none.
@@ -54,6 +54,9 @@ pub enum LogFormat {
 /// The names of the log formats.
 pub const LOG_FORMATS: [(&str, LogFormat); 2] =
     [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+/// The names of the modes of keyspaces.
+pub const MODES: [(&str, Mode); 2] = [("strong", Mode::Strong), ("eventual", Mode::Eventual)];
 
 /// The names of the places where the log is synced.
 pub const WAL_SYNCS: [(&str, WalSync); 3] =

@@ -1,9 +1,9 @@
 //! Every setting, once.
 
-use kvorum_core::limits;
+use kvorum_core::{Mode, limits};
 
 use super::Config;
-use super::parse::{self, LOG_FORMATS, LOG_LEVELS, WAL_SYNCS};
+use super::parse::{self, LOG_FORMATS, LOG_LEVELS, MODES, WAL_SYNCS};
 
 /// A setting: its names, its meaning, and its place in a [`Config`].
 #[derive(Debug)]
@@ -50,7 +50,7 @@ fn optional<T: ToString>(value: Option<&T>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-static SETTINGS: [Setting; 28] = [
+static SETTINGS: [Setting; 29] = [
     Setting {
         name: "node_num",
         compat: &["NODE_NUM"],
@@ -206,10 +206,21 @@ static SETTINGS: [Setting; 28] = [
         show: |config| optional(config.replication_factor.as_ref()),
     },
     Setting {
+        name: "default_mode",
+        compat: &[],
+        help: "How the copies of the keyspace `default` agree: `strong` (linearizable) or \
+               `eventual` (leaderless, last write wins). Fixed when the cluster is born.",
+        default: "strong",
+        switch: false,
+        apply: |config, text| {
+            parse::choice(text, &MODES).map(|mode| config.default_mode = Some(mode))
+        },
+        show: |config| config.default_mode.unwrap_or(Mode::Strong).to_string(),
+    },
+    Setting {
         name: "showcase",
         compat: &[],
-        help: "Gives a new cluster the keyspaces `eventual` and `strong` beside `default`, as \
-               `kvorum dev` does.",
+        help: "Gives a new cluster the keyspace `eventual` beside `default`, as `kvorum dev` does.",
         default: "false",
         switch: true,
         apply: |config, text| parse::flag(text).map(|on| config.showcase = on),

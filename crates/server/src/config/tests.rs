@@ -124,7 +124,7 @@ fn settings_that_do_not_go_together_are_refused() {
         (&[("TOTAL_NODES", "3")], "total_nodes is 3, but peers names 0 nodes"),
         (&[("REPLICATION_FACTOR", "3"), ("PEERS", "a:1")], "at most 2 nodes"),
         (&[("KVORUM_MAX_VALUE", "16MiB"), ("KVORUM_SEGMENT_SIZE", "64MiB")], "a quarter"),
-        (&[("KVORUM_COMPAT_KEYSPACE", "elsewhere")], "there are default, eventual and strong"),
+        (&[("KVORUM_COMPAT_KEYSPACE", "elsewhere")], "there are default and eventual"),
         (&[("KVORUM_MAX_DISK", "100MiB")], "eight segments, 512MiB"),
     ] {
         let error = environment(variables).unwrap_err().to_string();

@@ -161,7 +161,7 @@ async fn admin_tells_what_the_node_knows() {
     assert_eq!(nodes.iter().map(|node| node.grpc_port).collect::<Vec<_>>(), [50051, 50052, 50053]);
     let keyspaces = admin.list_keyspaces(v1::ListKeyspacesRequest {}).await.unwrap().into_inner();
     let names: Vec<_> = keyspaces.keyspaces.into_iter().map(|one| one.name).collect();
-    assert_eq!(names, ["default", "eventual", "strong"]);
+    assert_eq!(names, ["default", "eventual"]);
     let layout = admin.layout(v1::LayoutRequest::default()).await.unwrap().into_inner();
     let last = layout.partitions.last().unwrap();
     assert_eq!((last.last_slot, &last.replicas[..]), (16383, &[1, 2, 3][..]));

@@ -143,10 +143,11 @@ async fn keys_and_values_may_be_any_bytes() {
 #[tokio::test]
 async fn a_deleted_key_is_a_problem_that_shows_the_version_of_its_deletion() {
     let page = Page::new();
-    page.json("PUT", KEY, &json!({ "value": "v" })).await;
-    let gone = page.send("DELETE", KEY, &[], Body::empty()).await.json();
+    let key = "/v1/keyspaces/eventual/keys/k";
+    page.json("PUT", key, &json!({ "value": "v" })).await;
+    let gone = page.send("DELETE", key, &[], Body::empty()).await.json();
     assert_eq!(gone["was_live"], true);
-    let missing = page.get(KEY).await;
+    let missing = page.get(key).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
     assert_eq!(missing.header("content-type"), "application/problem+json");
     assert_eq!(missing.json()["code"], "NOTFOUND");
@@ -181,7 +182,7 @@ async fn headers_say_how_a_request_is_run() {
 #[tokio::test]
 async fn a_write_with_a_condition_is_done_only_if_it_holds() {
     let page = Page::new();
-    let uri = "/v1/keyspaces/strong/keys/k";
+    let uri = "/v1/keyspaces/default/keys/k";
     let put = async |header, value: &str, body: &'static str| {
         page.send("PUT", uri, &[(header, value)], body).await
     };
@@ -217,7 +218,7 @@ async fn a_write_with_a_condition_is_done_only_if_it_holds() {
 #[tokio::test]
 async fn a_transaction_compares_and_then_writes() {
     let page = Page::new();
-    let uri = "/v1/keyspaces/strong/txn";
+    let uri = "/v1/keyspaces/default/txn";
     let txn = json!({
         "compare": [{ "key": "{t}a", "exists": false }],
         "then": [
@@ -270,7 +271,7 @@ async fn transactions_that_make_no_sense_are_refused() {
         (json!({ "then": [{ "op": "get", "key": "" }] }), "empty"),
         (json!({ "then": [{ "op": "touch", "key": "a" }] }), "unknown variant"),
     ] {
-        let answer = page.json("POST", "/v1/keyspaces/strong/txn", &txn).await;
+        let answer = page.json("POST", "/v1/keyspaces/default/txn", &txn).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{txn}");
         let detail = answer.json()["detail"].to_string();
         assert!(detail.contains(text), "{txn}: {detail}");
@@ -281,9 +282,10 @@ async fn transactions_that_make_no_sense_are_refused() {
 #[tokio::test]
 async fn conditions_transactions_and_watches_need_a_strong_keyspace() {
     let page = Page::new();
-    let ks = "/v1/keyspaces/default";
-    let if_match = page.send("PUT", KEY, &[("If-Match", "\"x\"")], "v").await;
-    let if_none = page.send("DELETE", KEY, &[("If-None-Match", "*")], Body::empty()).await;
+    let ks = "/v1/keyspaces/eventual";
+    let key = &format!("{ks}/keys/k");
+    let if_match = page.send("PUT", key, &[("If-Match", "\"x\"")], "v").await;
+    let if_none = page.send("DELETE", key, &[("If-None-Match", "*")], Body::empty()).await;
     let txn = page.json("POST", &format!("{ks}/txn"), &json!({})).await;
     let watch = page.get(&format!("{ks}/watch")).await;
     for answer in [if_match, if_none, txn, watch] {

@@ -37,12 +37,15 @@ fn not_strong(call: &Call<'_, '_>, how: &str, advice: &str) -> ErrorReply {
     ErrorReply { code: "NOTSTRONG", text: text.into() }
 }
 
-/// The command that selects a strong keyspace, if there is one.
+/// The command that selects a strong keyspace, or why there is none.
 pub(super) fn selection(call: &Call<'_, '_>) -> String {
     let layout = call.calls.node().layout();
     let mut keyspaces = layout.iter().flat_map(|layout| layout.keyspaces()).enumerate();
     let strong = keyspaces.find(|(_, keyspace)| keyspace.mode == Mode::Strong);
-    strong.map_or_else(String::new, |(number, strong)| {
-        format!("SELECT {number} selects the strong keyspace {}; otherwise ", strong.name)
-    })
+    strong.map_or_else(
+        || "this cluster has none, one that is born with default_mode=strong has; ".to_owned(),
+        |(number, strong)| {
+            format!("SELECT {number} selects the strong keyspace {}; otherwise ", strong.name)
+        },
+    )
 }

@@ -70,7 +70,7 @@ fn redis_commands_beyond_the_limits_are_refused_and_the_connection_stays_usable(
         (&["SET", "k", "v", "EX", "soon"], "value is not an integer or out of range"),
         (&["SET", "k", "v", "EX", "-1"], "invalid expire time"),
         (&["SET", "k", "v", "LATER"], "syntax error"),
-        (&["INCR", "k"], "NOTSTRONG"),
+        (&["MSETNX", "a", "1", "b", "2"], "CROSSSLOT"),
         (&["SELECT", "99999"], "ERR"),
     ] {
         assert_error(&client.say(words), &[expected]);

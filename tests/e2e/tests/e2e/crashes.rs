@@ -1,14 +1,18 @@
-//! Nodes that die, hang or lose their disk while clients write: nothing acknowledged is lost, and
-//! the others go on.
+//! Nodes that die, hang or lose their disk while clients write to an eventual keyspace: nothing
+//! acknowledged is lost, and the others go on.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvorum_e2e::{Cluster, Load, until};
+use kvorum_e2e::{Cluster, Load, Plan, until};
+
+fn start() -> Cluster {
+    Plan::nodes(3).with("default_mode", "eventual").start()
+}
 
 #[test]
 fn killing_each_node_in_turn_under_load_loses_nothing_and_the_others_go_on() {
-    let mut cluster = Cluster::start();
+    let mut cluster = start();
     let load = Load::start(&cluster.resp_ports());
     for id in 1..=3 {
         load.await_progress(200);
@@ -22,7 +26,7 @@ fn killing_each_node_in_turn_under_load_loses_nothing_and_the_others_go_on() {
 
 #[test]
 fn killing_all_nodes_at_once_under_load_loses_nothing() {
-    let mut cluster = Cluster::start();
+    let mut cluster = start();
     let load = Load::start(&cluster.resp_ports());
     for _ in 0..3 {
         load.await_progress(300);
@@ -36,7 +40,7 @@ fn killing_all_nodes_at_once_under_load_loses_nothing() {
 #[test]
 fn a_node_that_hangs_for_twenty_seconds_under_load_holds_nobody_up_and_rejoins() {
     const HANG: Duration = Duration::from_secs(20);
-    let cluster = &mut Cluster::start();
+    let cluster = &mut start();
     let load = Load::start(&cluster.resp_ports());
     load.await_progress(200);
     let frozen = Instant::now();
@@ -59,7 +63,7 @@ fn a_node_that_hangs_for_twenty_seconds_under_load_holds_nobody_up_and_rejoins()
 
 #[test]
 fn a_node_whose_disk_was_wiped_rebuilds_from_the_others() {
-    let mut cluster = Cluster::start();
+    let mut cluster = start();
     let load = Load::start(&cluster.resp_ports());
     load.await_progress(500);
     cluster.node_mut(3).kill();

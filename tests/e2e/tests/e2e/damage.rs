@@ -5,9 +5,11 @@ use std::path::Path;
 
 use kvorum_e2e::{Cluster, Ledger, Plan, checkpoint, find, flip_a_byte, oldest_segment, until};
 
-/// A cluster whose log soon has several segments.
+/// A cluster whose log soon has several segments. Its keyspace is eventual, so that a node can be
+/// asked what it alone has.
 fn with_small_segments() -> Cluster {
-    Plan::nodes(3).with("max_value", "16KiB").with("segment_size", "256KiB").start()
+    let plan = Plan::nodes(3).with("default_mode", "eventual");
+    plan.with("max_value", "16KiB").with("segment_size", "256KiB").start()
 }
 
 /// Some megabytes of values, each written once, so that every old segment is full of live ones.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use kvorum_e2e::{Dev, DevNode, Reader, is_running, resp::Resp, until};
+use kvorum_e2e::resp::{Answer, Resp};
+use kvorum_e2e::{Dev, DevNode, Reader, is_running, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -30,6 +31,12 @@ fn dev_starts_three_nodes_restarts_a_killed_one_and_leaves_nothing_behind() {
 
     let set = Resp::connect(first[0].resp).unwrap().say(&["SET", "greeting", "hello"]);
     assert!(set.is_ok(), "{set:?}");
+    let mut client = Resp::connect(first[0].resp).unwrap();
+    assert_eq!(client.say(&["INCR", "visits"]), Answer::Integer(1), "default is strong");
+    assert!(client.say(&["SELECT", "1"]).is_ok());
+    let refused = client.say(&["INCR", "visits"]);
+    let text = refused.error().unwrap_or_else(|| panic!("{refused:?}"));
+    assert!(text.starts_with("NOTSTRONG ") && text.contains("SELECT 0"), "{text}");
     let pid = i32::try_from(first[1].pid).ok().and_then(Pid::from_raw).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
     let died = dev.event("died");

@@ -58,8 +58,10 @@ fn assert_full_and_back(cluster: &Cluster) {
 
 #[test]
 fn a_cluster_that_has_used_up_its_disk_space_refuses_writes_until_deletes_made_room() {
-    let cluster = small(Plan::nodes(3)).with("max_disk", "8MiB").start();
-    assert_full_and_back(&cluster);
+    for mode in ["strong", "eventual"] {
+        let plan = small(Plan::nodes(3)).with("default_mode", mode);
+        assert_full_and_back(&plan.with("max_disk", "8MiB").start());
+    }
 }
 
 #[test]
@@ -68,7 +70,9 @@ fn one_full_file_system_does_not_keep_the_others_from_writing() {
         eprintln!("skipped: this process may not mount a file system");
         return;
     };
-    let mut cluster = small(Plan::nodes(3)).data_dir(2, &disk.path().join("data")).start();
+    // In an eventual keyspace a client can ask for a write on all replicas.
+    let plan = small(Plan::nodes(3)).with("default_mode", "eventual");
+    let mut cluster = plan.data_dir(2, &disk.path().join("data")).start();
     let load = Load::with_values_of(2000, &cluster.resp_ports());
     load.await_progress(200);
     let filler = disk.fill();

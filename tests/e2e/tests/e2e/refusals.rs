@@ -98,7 +98,7 @@ fn unknown_settings_and_impossible_values_are_refused_with_their_place() {
     assert_refused(&node, &["replication_factor", "three", "KVORUM_REPLICATION_FACTOR"]);
     let mut node = cluster.stranger(1, "");
     node.set("compat_keyspace", "elsewhere");
-    assert_refused(&node, &["compat_keyspace", "elsewhere", "default, eventual and strong"]);
+    assert_refused(&node, &["compat_keyspace", "elsewhere", "default and eventual"]);
     let mut node = cluster.stranger(1, "");
     node.set("compat_keyspace", "eventual");
     assert_refused(&node, &["compat_keyspace", "eventual", "of this cluster"]);

@@ -4,19 +4,12 @@
 use std::thread;
 use std::time::Duration;
 
-use kvorum_e2e::{Cluster, Load, Plan};
-
-/// The number of the keyspace `strong`.
-const STRONG: u8 = 2;
-
-fn start() -> Cluster {
-    Plan::nodes(3).with("showcase", "true").start()
-}
+use kvorum_e2e::{Cluster, Load};
 
 #[test]
 fn killing_each_node_in_turn_loses_nothing_and_others_lead_on() {
-    let mut cluster = start();
-    let load = Load::in_database(STRONG, &cluster.resp_ports());
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.resp_ports());
     for id in 1..=3 {
         load.await_progress(200);
         cluster.node_mut(id).kill();
@@ -29,8 +22,8 @@ fn killing_each_node_in_turn_loses_nothing_and_others_lead_on() {
 
 #[test]
 fn killing_all_nodes_at_once_loses_nothing() {
-    let mut cluster = start();
-    let load = Load::in_database(STRONG, &cluster.resp_ports());
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.resp_ports());
     for _ in 0..3 {
         load.await_progress(300);
         cluster.kill_all();
@@ -42,8 +35,8 @@ fn killing_all_nodes_at_once_loses_nothing() {
 
 #[test]
 fn a_node_that_led_and_wakes_up_again_shows_nothing_old() {
-    let mut cluster = start();
-    let load = Load::in_database(STRONG, &cluster.resp_ports());
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.resp_ports());
     load.await_progress(200);
     for id in 1..=3 {
         cluster.node(id).freeze();
@@ -59,8 +52,8 @@ fn a_node_that_led_and_wakes_up_again_shows_nothing_old() {
 
 #[test]
 fn a_node_whose_disk_was_wiped_is_replaced_and_counts_again() {
-    let mut cluster = start();
-    let load = Load::in_database(STRONG, &cluster.resp_ports());
+    let mut cluster = Cluster::start();
+    let load = Load::start(&cluster.resp_ports());
     load.await_progress(500);
     cluster.node_mut(3).kill();
     cluster.node(3).wipe();

@@ -6,19 +6,6 @@ use std::thread;
 use kvorum_e2e::resp::{Answer, Resp};
 use kvorum_e2e::{Cluster, Plan};
 
-/// The number of the keyspace `strong`.
-const STRONG: u8 = 2;
-
-fn start() -> Cluster {
-    Plan::nodes(3).with("showcase", "true").start()
-}
-
-fn connect(cluster: &Cluster, id: u32) -> Resp {
-    let mut client = cluster.node(id).resp();
-    client.select(STRONG).expect("the keyspace strong exists");
-    client
-}
-
 fn bulk(text: &str) -> Answer {
     Answer::Bulk(text.as_bytes().to_vec())
 }
@@ -29,8 +16,8 @@ fn ok() -> Answer {
 
 #[test]
 fn every_node_goes_on_where_another_one_stopped() {
-    let cluster = start();
-    let mut nodes = [1, 2, 3].map(|id| connect(&cluster, id));
+    let cluster = Cluster::start();
+    let mut nodes = [1, 2, 3].map(|id| cluster.node(id).resp());
     let script: &[(&str, Answer)] = &[
         ("INCR n", Answer::Integer(1)),
         ("INCRBY n 10", Answer::Integer(11)),
@@ -72,8 +59,8 @@ fn every_node_goes_on_where_another_one_stopped() {
 
 #[test]
 fn a_transaction_fails_if_another_node_changed_what_it_watches() {
-    let cluster = start();
-    let (mut one, mut two) = (connect(&cluster, 1), connect(&cluster, 2));
+    let cluster = Cluster::start();
+    let (mut one, mut two) = (cluster.node(1).resp(), cluster.node(2).resp());
     let transfer = |client: &mut Resp| {
         for command in [&["MULTI"][..], &["DECRBY", "{t}a", "5"], &["INCRBY", "{t}b", "5"]] {
             client.say(command);
@@ -85,15 +72,15 @@ fn a_transaction_fails_if_another_node_changed_what_it_watches() {
     assert_eq!(transfer(&mut one), Answer::Array(vec![Answer::Integer(0), Answer::Integer(5)]));
     assert_eq!(transfer(&mut two), Answer::Null);
     let both = Answer::Array(vec![bulk("0"), bulk("5")]);
-    assert_eq!(connect(&cluster, 3).say(&["MGET", "{t}a", "{t}b"]), both);
+    assert_eq!(cluster.node(3).resp().say(&["MGET", "{t}a", "{t}b"]), both);
 }
 
 #[test]
 fn increments_of_many_clients_on_all_nodes_are_all_different() {
     const EACH: i64 = 100;
-    let cluster = start();
+    let cluster = Cluster::start();
     let clients = [1, 2, 3, 1, 2, 3].map(|id| {
-        let mut client = connect(&cluster, id);
+        let mut client = cluster.node(id).resp();
         thread::spawn(move || {
             let numbers = (0..EACH).map(|_| match client.say(&["INCR", "n"]) {
                 Answer::Integer(number) => number,
@@ -110,9 +97,9 @@ fn increments_of_many_clients_on_all_nodes_are_all_different() {
 
 #[test]
 fn a_pipeline_takes_effect_in_its_order() {
-    let cluster = start();
+    let cluster = Cluster::start();
     for id in 1..=3 {
-        let mut client = connect(&cluster, id);
+        let mut client = cluster.node(id).resp();
         let mut commands: Vec<Vec<&[u8]>> = Vec::new();
         for _ in 0..50 {
             commands.push(vec![b"INCR", b"{p}n"]);
@@ -124,4 +111,18 @@ fn a_pipeline_takes_effect_in_its_order() {
             assert_eq!(pair, [Answer::Integer(number), bulk(&number.to_string())], "node {id}");
         }
     }
+}
+
+#[test]
+fn the_mode_of_the_default_keyspace_is_fixed_at_birth() {
+    let mut cluster = Plan::nodes(1).with("default_mode", "eventual").start();
+    let refused = cluster.node(1).resp().say(&["INCR", "n"]);
+    assert!(refused.error().is_some_and(|text| text.starts_with("NOTSTRONG ")), "{refused:?}");
+    cluster.stop_all();
+    cluster.node_mut(1).set("default_mode", "strong");
+    cluster.start_all();
+    assert_eq!(cluster.node(1).resp().say(&["INCR", "n"]), refused);
+    assert!(
+        cluster.node(1).log().contains("birth is ignored: a keyspace `default` that is strong")
+    );
 }

@@ -46,11 +46,16 @@ async fn a_value_is_read_with_its_version_expiry_and_tag() {
 #[tokio::test]
 async fn a_deleted_key_is_missing_and_shows_the_version_of_its_deletion() {
     let (_, kv) = service();
-    kv.put(Request::new(put("k", "v"))).await.unwrap();
-    let request = v1::DeleteRequest { key: "k".into(), ..Default::default() };
+    let keyspace = "eventual".to_owned();
+    kv.put(Request::new(v1::PutRequest { keyspace: keyspace.clone(), ..put("k", "v") }))
+        .await
+        .unwrap();
+    let request =
+        v1::DeleteRequest { keyspace: keyspace.clone(), key: "k".into(), ..Default::default() };
     let gone = kv.delete(Request::new(request)).await.unwrap().into_inner();
     assert!(gone.was_live);
-    let missing = kv.get(Request::new(get("k"))).await.unwrap().into_inner();
+    let again = v1::GetRequest { keyspace, ..get("k") };
+    let missing = kv.get(Request::new(again)).await.unwrap().into_inner();
     assert!(!missing.found);
     assert_eq!(missing.version, gone.version);
 }
@@ -128,7 +133,6 @@ async fn a_transaction_compares_and_then_writes() {
     let expiry = Some(v1::expire_request::Expiry::TtlMs(9000));
     let expire = v1::ExpireRequest { key: "{t}a".into(), expiry };
     let txn = |condition| v1::TxnRequest {
-        keyspace: "strong".to_owned(),
         compares: vec![v1::Compare { key: "{t}a".into(), condition: Some(condition) }],
         success: vec![
             step(Kind::Put(put("{t}a", "1"))),
@@ -139,6 +143,7 @@ async fn a_transaction_compares_and_then_writes() {
         ],
         failure: vec![step(Kind::Get(get("{t}a"))), step(Kind::Get(get("{t}none")))],
         timeout_ms: 0,
+        ..Default::default()
     };
     let run = async |request| kv.txn(Request::new(request)).await.unwrap().into_inner();
     let first = run(txn(Condition::Exists(false))).await;
@@ -177,15 +182,14 @@ async fn a_transaction_compares_and_then_writes() {
 async fn transactions_that_make_no_sense_are_refused() {
     use v1::operation::Kind;
     let (memory, kv) = service();
-    let elsewhere = v1::GetRequest { keyspace: "default".to_owned(), ..get("a") };
+    let elsewhere = v1::GetRequest { keyspace: "eventual".to_owned(), ..get("a") };
     for (success, text) in [
         (vec![], "names no key"),
         (vec![step(Kind::Get(get("a"))), step(Kind::Get(get("b")))], "one slot"),
         (vec![step(Kind::Get(elsewhere))], "no keyspace"),
         (vec![v1::Operation { kind: None }], "neither get, put"),
     ] {
-        let request =
-            v1::TxnRequest { keyspace: "strong".to_owned(), success, ..Default::default() };
+        let request = v1::TxnRequest { success, ..Default::default() };
         let refused = kv.txn(Request::new(request)).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{text}");
         assert!(refused.message().contains(text), "{}", refused.message());
@@ -196,10 +200,13 @@ async fn transactions_that_make_no_sense_are_refused() {
 #[tokio::test]
 async fn transactions_and_watches_ask_for_a_strong_keyspace() {
     let (_, kv) = service();
-    let txn = kv.txn(Request::new(v1::TxnRequest::default())).await.unwrap_err();
+    let keyspace = "eventual".to_owned();
+    let txn = v1::TxnRequest { keyspace: keyspace.clone(), ..Default::default() };
+    let txn = kv.txn(Request::new(txn)).await.unwrap_err();
     assert_eq!(txn.code(), Code::FailedPrecondition);
     assert_eq!(txn.metadata().get("kvorum-code").unwrap(), "NOTSTRONG");
-    let watch = kv.watch(Request::new(v1::WatchRequest::default())).await.unwrap_err();
+    let watch = v1::WatchRequest { keyspace, ..Default::default() };
+    let watch = kv.watch(Request::new(watch)).await.unwrap_err();
     assert_eq!(watch.code(), Code::FailedPrecondition);
     let lost = v1::TxnRequest { keyspace: "none".to_owned(), ..Default::default() };
     assert_eq!(kv.txn(Request::new(lost)).await.unwrap_err().code(), Code::NotFound);

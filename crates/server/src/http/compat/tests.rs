@@ -8,7 +8,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn the_gateway_of_a3_store_stores_and_reads_texts() {
-    let page = Page::new();
+    let page = Page::with_compat_keyspace("eventual");
     for method in ["PUT", "POST"] {
         let stored = page.json(method, "/api/kv/k", &json!({ "value": "v" })).await;
         assert_eq!((stored.status, stored.json()), (StatusCode::OK, json!({ "status": "ok" })));
@@ -77,8 +77,8 @@ async fn distributed_kv_takes_json_whatever_it_is_called() {
 }
 
 #[tokio::test]
-async fn workers_keep_the_version_of_the_client() {
-    let page = Page::new();
+async fn workers_keep_the_version_of_the_client_in_an_eventual_keyspace() {
+    let page = Page::with_compat_keyspace("eventual");
     let put = page.json("PUT", "/kv/k", &json!({ "value": "v", "version": 7 })).await;
     assert_eq!((put.status, put.json()), (StatusCode::OK, json!({ "ok": true })));
     let got = page.get("/kv/k").await.json();
@@ -96,7 +96,7 @@ async fn workers_keep_the_version_of_the_client() {
 
 #[tokio::test]
 async fn workers_refuse_a_version_below_the_stored_one_in_a_strong_keyspace() {
-    let page = Page::with_compat_keyspace("strong");
+    let page = Page::new();
     let put = async |version: u32| {
         page.json("PUT", "/kv/k", &json!({ "value": "v", "version": version })).await
     };

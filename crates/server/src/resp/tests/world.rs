@@ -17,7 +17,6 @@ use kvorum_replication::raft::Solo;
 /// 2027-01-15T08:00:00Z.
 const BEGINNING_MS: u64 = 1_800_000_000_000;
 const PARTITIONS: usize = 4;
-const STRONG: KeyspaceId = KeyspaceId(3);
 
 /// A value and when it expires.
 type Stored = (Bytes, u64);
@@ -27,7 +26,7 @@ pub(super) struct World {
     layout: RefCell<Option<Arc<Layout>>>,
     pub(super) max_value: Cell<usize>,
     data: RefCell<BTreeMap<(KeyspaceId, Slot, Bytes), Stored>>,
-    /// The keys of the strong keyspace, in the real state machine.
+    /// The keys of `default`, which is strong, in the real state machine.
     strong: RefCell<Solo>,
     /// The error with which the operations of a kind fail, and after how many that succeed.
     failure: RefCell<Option<(String, usize, Error)>>,
@@ -64,16 +63,12 @@ impl World {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.data.borrow().len()
-    }
-
     pub(super) fn run(&self, request: &Request) -> Outcome<Reply> {
         self.seen.borrow_mut().push(request.clone());
         self.fail(&request.op)?;
         let keyspace = request.keyspace;
         let wall_ms = self.now().wall_ms;
-        if keyspace == STRONG {
+        if keyspace == KeyspaceId::DEFAULT {
             let layout = self.layout.borrow().clone().unwrap();
             let slots = match &request.op {
                 Op::Scan { partition, .. } | Op::Count { partition } => layout.slots(*partition),
@@ -250,8 +245,8 @@ fn layout() -> Layout {
         read: Consistency::Quorum,
         write: Consistency::Quorum,
     };
-    let strong = Keyspace { mode: Mode::Strong, ..keyspace(STRONG.0, "strong") };
-    let keyspaces = vec![keyspace(1, "default"), keyspace(2, "eventual"), strong];
+    let default = Keyspace { mode: Mode::Strong, ..keyspace(1, "default") };
+    let keyspaces = vec![default, keyspace(2, "eventual")];
     let placement = Placement::new(vec![nodes.clone(); PARTITIONS]).unwrap();
     Layout::new(1, nodes, keyspaces, vec![placement]).unwrap()
 }
