@@ -131,7 +131,9 @@ impl Applying {
         let Some(Current { place, payload, change }) = &self.current else { return Ok(()) };
         let (place, majority) = (*place, consensus.majority());
         let state = &mut consensus.log_mut().state;
-        state.time_ms = state.time_ms.max(payload.time_ms);
+        if state.ordinal == 0 {
+            state.begin_entry(payload.time_ms);
+        }
         self.uncommitted = true;
         let Some(command) = payload.commands.get(state.ordinal as usize) else {
             if let Some(change) = change {
@@ -147,8 +149,8 @@ impl Applying {
         let mut apply = Apply {
             store,
             overlay: &mut self.overlay,
-            version: Apply::version(place.index, state.ordinal),
-            time_ms: state.time_ms,
+            version: Apply::version(state.clock, state.ordinal),
+            time_ms: state.time_ms(),
             max_bytes,
         };
         let reply = apply.run(command, majority)?;

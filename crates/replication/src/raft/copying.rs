@@ -36,10 +36,10 @@ impl Running {
         let Some(permit) = ctx.pace.copies.permit() else { return Ok(()) };
         let Some(to) = self.behind.pop_first() else { return Ok(()) };
         let state = &self.consensus.log().state;
-        let (time_ms, conf) = (state.time_ms, state.conf.clone());
+        let (clock, conf) = (state.clock, state.conf.clone());
         self.attempts += 1;
         let (term, attempt) = (self.consensus.term(), self.attempts);
-        let front = Front { place, term, attempt, time_ms, conf };
+        let front = Front { place, term, attempt, clock, conf };
         self.sender = Some(Sender::new(to, front, permit, options, ctx.now.mono + PATIENCE));
         self.send_piece(ctx)
     }
@@ -187,7 +187,7 @@ impl Running {
         let state = State {
             applied: front.place.index,
             ordinal: 0,
-            time_ms: front.time_ms,
+            clock: front.clock,
             dropped: front.place.index,
             dropped_term: front.place.term,
             incomplete: false,

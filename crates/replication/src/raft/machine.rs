@@ -1,7 +1,7 @@
 //! The state machine: what the commands of the log do to the keys of the partition.
 //!
-//! Applying is a function of the log alone: the time is the entry's, versions are places in the
-//! log, and nothing asks a clock, a random number or a limit that could differ between replicas.
+//! Applying is a function of the log alone: the time is the entry's, versions are what the log's own
+//! hybrid clock reads, which no two entries share, and nothing asks a clock, a random number or a limit that could differ between replicas.
 //!
 //! Changes gather in an overlay and are committed to the store together with how far the log is
 //! applied, in one frame, so that no crash can apply a command twice or by half.
@@ -94,9 +94,9 @@ pub(super) struct Apply<'a> {
 }
 
 impl Apply<'_> {
-    /// The version of the command number `ordinal` of the entry `index`.
-    pub(super) const fn version(index: u64, ordinal: u32) -> Version {
-        Version { hlc: Hlc(index), writer: Writer(ordinal) }
+    /// The version of the command number `ordinal` of an entry with this stamp.
+    pub(super) const fn version(stamp: Hlc, ordinal: u32) -> Version {
+        Version { hlc: stamp, writer: Writer(ordinal) }
     }
 
     /// Does a command.

@@ -322,7 +322,7 @@ impl Running {
         ctx: &mut Context<'_>,
         reads: Vec<Waiting>,
     ) -> Result<(), Damaged> {
-        let log_ms = self.consensus.log().state.time_ms;
+        let log_ms = self.consensus.log().state.time_ms();
         let mut result = Ok(());
         for read in reads {
             let wall_ms = read.arrived_ms;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{
-    Change, Cursor, Header, KeyspaceId, Mono, NodeId, Record, ScanLimit, Slot, Store, Want,
+    Change, Cursor, Header, Hlc, KeyspaceId, Mono, NodeId, Record, ScanLimit, Slot, Store, Want,
 };
 
 use raft::eraftpb::ConfState;
@@ -43,8 +43,8 @@ pub(super) struct Front {
     /// How many copies this leader has begun: pieces of two do not fit together, even if both show
     /// the same place.
     pub(super) attempt: u64,
-    /// The time of the log there.
-    pub(super) time_ms: u64,
+    /// Where the log's clock stands there.
+    pub(super) clock: Hlc,
     /// Who is a member there.
     pub(super) conf: ConfState,
 }
@@ -281,8 +281,8 @@ impl Piece {
     }
 
     pub(super) fn encode(&self, out: &mut BytesMut) {
-        let Front { place, term, attempt, time_ms, conf } = &self.front;
-        for number in [place.index, place.term, *term, *attempt, *time_ms, self.number] {
+        let Front { place, term, attempt, clock, conf } = &self.front;
+        for number in [place.index, place.term, *term, *attempt, clock.0, self.number] {
             put_varint(out, number);
         }
         put_members(out, conf);
@@ -302,7 +302,7 @@ impl Piece {
     pub(super) fn decode(input: &mut Bytes) -> Result<Piece, WireError> {
         let (index, at) = (get_varint(input)?, get_varint(input)?);
         let (term, attempt) = (get_varint(input)?, get_varint(input)?);
-        let time_ms = get_varint(input)?;
+        let clock = Hlc(get_varint(input)?);
         let number = get_varint(input)?;
         let conf = get_members(input)?;
         let last = get_flag(input)?;
@@ -314,6 +314,6 @@ impl Piece {
             items.push(record(&at, &header, get_bytes(input)?));
         }
         let place = Place { term: at, index };
-        Ok(Piece { front: Front { place, term, attempt, time_ms, conf }, number, items, last })
+        Ok(Piece { front: Front { place, term, attempt, clock, conf }, number, items, last })
     }
 }

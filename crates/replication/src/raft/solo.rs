@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use kvorum_core::{Error, Op, Outcome, Reply, Request, Slot};
+use kvorum_core::{Error, Hlc, Op, Outcome, Reply, Request, Slot};
 
 use super::machine::{self, Apply, Overlay};
 use super::options::Limits;
@@ -14,7 +14,7 @@ use crate::memory_store::MemoryStore;
 #[derive(Debug, Default)]
 pub struct Solo {
     store: MemoryStore,
-    index: u64,
+    clock: Hlc,
 }
 
 impl Solo {
@@ -48,12 +48,12 @@ impl Solo {
         }
         let command = machine::command(request.keyspace, request.op.clone())
             .ok_or(Error::invalid("this is no write"))?;
-        self.index += 1;
+        self.clock = self.clock.next().max(Hlc::from_wall_ms(wall_ms));
         let mut overlay = Overlay::default();
         let mut apply = Apply {
             store: &mut self.store,
             overlay: &mut overlay,
-            version: Apply::version(self.index, 0),
+            version: Apply::version(self.clock, 0),
             time_ms: wall_ms,
             max_bytes: Limits::SERVER.max_write_bytes,
         };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kvorum_core::Hlc;
 use raft::eraftpb::ConfState;
 
 use super::id::ReplicaId;
@@ -18,8 +19,8 @@ pub(super) struct State {
     pub(super) applied: u64,
     /// And so are this many commands of the entry behind it.
     pub(super) ordinal: u32,
-    /// The time of the last command, in milliseconds since 1970. It never goes back.
-    pub(super) time_ms: u64,
+    /// What the commands of the last entry were stamped with. It never goes back.
+    pub(super) clock: Hlc,
     /// The entries up to this index have been dropped.
     pub(super) dropped: u64,
     /// The term of the last entry that has been dropped.
@@ -33,12 +34,23 @@ pub(super) struct State {
 }
 
 impl State {
+    /// The time of the log, in milliseconds since 1970.
+    pub(super) const fn time_ms(&self) -> u64 {
+        self.clock.wall_ms()
+    }
+
+    /// Begins an entry that was proposed at this time: its stamp is above all before it, and not
+    /// below the time.
+    pub(super) fn begin_entry(&mut self, time_ms: u64) {
+        self.clock = self.clock.next().max(Hlc::from_wall_ms(time_ms));
+    }
+
     pub(super) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_u8(FORMAT);
         put_varint(&mut out, self.applied);
         put_varint(&mut out, self.ordinal.into());
-        put_varint(&mut out, self.time_ms);
+        put_varint(&mut out, self.clock.0);
         put_varint(&mut out, self.dropped);
         put_varint(&mut out, self.dropped_term);
         put_flag(&mut out, self.incomplete);
@@ -57,7 +69,7 @@ impl State {
             applied: get_varint(input)?,
             ordinal: u32::try_from(get_varint(input)?)
                 .map_err(|_| WireError("too many commands"))?,
-            time_ms: get_varint(input)?,
+            clock: Hlc(get_varint(input)?),
             dropped: get_varint(input)?,
             dropped_term: get_varint(input)?,
             incomplete: get_flag(input)?,
@@ -115,4 +127,22 @@ pub(super) fn are_members(conf: &ConfState) -> bool {
         && !learners_next.iter().any(|id| learners.contains(id))
         && learners_next.iter().all(becomes)
         && (joint || !conf.auto_leave)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_entries_share_a_stamp_whatever_the_time_and_none_is_before_its_time() {
+        const TIME_MS: u64 = 1_700_000_000_000;
+        let mut state = State::default();
+        let mut stamp = |time_ms| {
+            state.begin_entry(time_ms);
+            state.clock
+        };
+        let stamps = [TIME_MS, TIME_MS, TIME_MS - 5000, 0, TIME_MS + 1].map(&mut stamp);
+        assert!(stamps.is_sorted_by(|a, b| a < b), "{stamps:?}");
+        assert_eq!(stamps.map(Hlc::wall_ms), [TIME_MS, TIME_MS, TIME_MS, TIME_MS, TIME_MS + 1]);
+    }
 }

@@ -132,7 +132,7 @@ impl Running {
     /// never before the log's. A clock that is wrong must not let values expire too soon, for what
     /// has expired once does not come back.
     pub(super) fn clock_ms(&self, ctx: &Context<'_>) -> u64 {
-        let log_ms = self.consensus.log().state.time_ms;
+        let log_ms = self.consensus.log().state.time_ms();
         if ctx.clock_suspect { log_ms } else { log_ms.max(ctx.now.wall_ms) }
     }
 

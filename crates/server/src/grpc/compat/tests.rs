@@ -15,12 +15,8 @@ use kvorum_proto::kv::replicator_server::Replicator;
 use tonic::Code;
 
 fn gate() -> (Arc<Memory>, Gate) {
-    gate_to("default")
-}
-
-fn gate_to(keyspace: &str) -> (Arc<Memory>, Gate) {
     let memory = Memory::new();
-    let data = Data::new(Arc::clone(&memory) as Arc<_>, keyspace);
+    let data = Data::new(Arc::clone(&memory) as Arc<_>, "default");
     (memory, Gate::new(data, Authenticator))
 }
 
@@ -35,7 +31,7 @@ fn get(key: &str) -> Request<kv::GetRequest> {
 
 #[tokio::test]
 async fn key_value_stores_and_tells_when_and_who_answers() {
-    let service = KeyValueService::new(gate_to("eventual").1);
+    let service = KeyValueService::new(gate().1);
     let stored = service.put(put("k", "v")).await.unwrap().into_inner();
     assert_eq!((stored.ok, &stored.message[..]), (true, "stored"));
     let found = service.get(get("k")).await.unwrap().into_inner();

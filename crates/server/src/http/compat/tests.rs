@@ -8,7 +8,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn the_gateway_of_a3_store_stores_and_reads_texts() {
-    let page = Page::with_compat_keyspace("eventual");
+    let page = Page::new();
     for method in ["PUT", "POST"] {
         let stored = page.json(method, "/api/kv/k", &json!({ "value": "v" })).await;
         assert_eq!((stored.status, stored.json()), (StatusCode::OK, json!({ "status": "ok" })));
