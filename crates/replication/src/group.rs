@@ -23,6 +23,35 @@ pub trait Group {
 
     /// When [`Input::Deadline`] is wanted next; nothing while the group waits for no time.
     fn next_deadline(&self) -> Option<Mono>;
+
+    /// Who leads, and what that takes; nothing in a group without a leader by design. For status
+    /// and metrics.
+    fn leadership(&self) -> Option<Leadership> {
+        None
+    }
+}
+
+/// What a replica of a group with a leader tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// Who leads, as far as the replica knows.
+    pub leader: Option<NodeId>,
+    /// Bytes of entries that the replica keeps in memory.
+    pub log_bytes: usize,
+}
+
+/// Whether a node is one that should lead. A leader hands over to whoever comes before itself in
+/// this order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Willingness {
+    /// It should.
+    #[default]
+    Willing,
+    /// It had better not, because its clock is wrong or its disk is slow: it leads where nobody
+    /// else can, and hands over from time to time.
+    Reluctant,
+    /// It is about to stop, and hands over whatever it leads as soon as somebody can take it.
+    Leaving,
 }
 
 /// What a group may use of its node while it handles an input.
@@ -33,6 +62,8 @@ pub struct Context<'a> {
     pub me: NodeId,
     /// Whether the wall clock of this node is too far from the others' to be trusted.
     pub clock_suspect: bool,
+    /// Whether this node should lead.
+    pub willingness: Willingness,
     /// The node's hybrid clock.
     pub clock: &'a mut HybridClock,
     /// The node's store.
@@ -57,6 +88,11 @@ pub trait Peers {
 
     /// How many bytes are under way to a node; none to this one.
     fn queue(&self, node: NodeId) -> usize;
+
+    /// Whether a node that is up should lead, as far as it has told. As little a matter of safety.
+    fn willingness(&self, _node: NodeId) -> Willingness {
+        Willingness::Willing
+    }
 }
 
 /// Identifies a client request to the driver that submitted it.
@@ -154,6 +190,18 @@ pub enum Event {
     Expired,
     /// A client's request was refused because requests wait too long for their turn.
     Refused,
+    /// This node has become the leader of a group.
+    Elected,
+    /// A leader has begun to hand over to another replica.
+    HandedOver,
+    /// A leader has appended an entry.
+    Proposed,
+    /// A leader has begun a round that confirms its lead for the reads of a turn.
+    ReadRound,
+    /// A leader has sent a copy of a partition, and it was taken to the last piece.
+    CopySent,
+    /// A replica has taken a copy of its partition.
+    CopyTaken,
 }
 
 /// The effects of handling inputs, in order. Groups append; drivers drain.

@@ -29,6 +29,8 @@ mod quorum;
 pub mod raft;
 pub mod wire;
 
-pub use group::{Context, Effect, Event, Group, Input, Outbox, Peers, Ticket};
+pub use group::{
+    Context, Effect, Event, Group, Input, Leadership, Outbox, Peers, Ticket, Willingness,
+};
 pub use message::{Found, Message, OpId, PageItem, Status, WriteKind};
 pub use quorum::Quorum;

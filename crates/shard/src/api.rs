@@ -100,6 +100,12 @@ pub enum In {
     /// coordinate the writes that come here, because the versions this one would stamp could win
     /// for as long as it is ahead.
     ClockSuspect(bool),
+    /// Whether this node's disk is too slow for a leader. While it is, other replicas lead strong
+    /// partitions where they can.
+    SlowDisk(bool),
+    /// This node is about to stop: it hands over the strong partitions it leads, and goes on
+    /// answering. How many are left tells [`Shard::to_hand_over`](crate::Shard::to_hand_over).
+    Leave,
     /// The data of these partitions is incomplete here: rebuild them from the other replicas.
     Rebuild(Vec<PartitionId>),
 }
@@ -158,4 +164,8 @@ pub struct Stats {
     pub peer_bytes: Vec<(NodeId, usize)>,
     /// Partitions being rebuilt.
     pub rebuilding: usize,
+    /// The strong partitions that this node holds and who leads each, as far as it knows.
+    pub leaders: Vec<(PartitionId, Option<NodeId>)>,
+    /// Bytes of entries of strong partitions that are kept in memory.
+    pub log_bytes: usize,
 }

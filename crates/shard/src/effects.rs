@@ -24,13 +24,14 @@ impl Shard {
         turn: &mut Turn<'_>,
         act: impl FnOnce(&mut dyn Group, &mut Context<'_>),
     ) {
-        let clock_suspect = self.must_not_stamp();
+        let (clock_suspect, willingness) = (self.must_not_stamp(), self.willingness());
         let Some(entry) = self.groups.get_mut(group) else { return };
         let (partition, number) = (entry.partition, entry.rebuild);
         let mut context = Context {
             now: turn.now,
             me: self.options.me,
             clock_suspect,
+            willingness,
             clock: &mut self.clock,
             store: turn.store,
             peers: &self.links,

@@ -5,7 +5,7 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 1 | format version, 1 |
-//! | 1 | 1 | flags: bit 0 is set in the bulk class; the others are zero |
+//! | 1 | 1 | flags: bit 0 is set in the bulk class; bits 1 and 2 are 0 if the sender should lead, 1 if it is reluctant, 2 if it is about to stop; the others are zero |
 //! | 2 | 2 | number of envelopes |
 //! | 4 | 8 | layout version of the sender |
 //! | 12 | 8 | sequence number in its class, from 1; 0 for a frame without envelopes |
@@ -19,6 +19,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::Lsn;
+use kvorum_replication::Willingness;
 
 use crate::Class;
 use crate::wire::Envelope;
@@ -27,6 +28,8 @@ use crate::wire::Envelope;
 pub(crate) const HEADER: usize = 48;
 const FORMAT: u8 = 1;
 const BULK: u8 = 1;
+const RELUCTANT: u8 = 1 << 1;
+const LEAVING: u8 = 2 << 1;
 const CHECKSUM_AT: usize = 44;
 
 /// The header of a frame, without its checksum.
@@ -44,6 +47,8 @@ pub(crate) struct Header {
     pub(crate) acks: [u64; 2],
     /// How far the sender's log is durable.
     pub(crate) durable: Lsn,
+    /// Whether the sender should lead.
+    pub(crate) willingness: Willingness,
 }
 
 /// Fills in the header in front of the envelopes of `frame`, whose first [`HEADER`] bytes are
@@ -52,7 +57,7 @@ pub(crate) fn seal(header: &Header, frame: &mut BytesMut) -> Bytes {
     let mut bytes = [0u8; HEADER];
     let mut rest: &mut [u8] = &mut bytes;
     rest.put_u8(FORMAT);
-    rest.put_u8(if header.class == Class::Bulk { BULK } else { 0 });
+    rest.put_u8(flags(header.class, header.willingness));
     rest.put_u16_le(header.count);
     rest.put_u64_le(header.layout);
     rest.put_u64_le(header.seq);
@@ -67,6 +72,19 @@ pub(crate) fn seal(header: &Header, frame: &mut BytesMut) -> Bytes {
         place.copy_from_slice(&bytes);
     }
     frame.split().freeze()
+}
+
+const fn flags(class: Class, willingness: Willingness) -> u8 {
+    let class = match class {
+        Class::Data => 0,
+        Class::Bulk => BULK,
+    };
+    class
+        | match willingness {
+            Willingness::Willing => 0,
+            Willingness::Reluctant => RELUCTANT,
+            Willingness::Leaving => LEAVING,
+        }
 }
 
 /// How many messages a frame carries; zero if it only acknowledges, or is no frame. For metrics.
@@ -98,9 +116,11 @@ pub(crate) fn open(mut frame: Bytes) -> Result<(Header, Bytes), &'static str> {
     if head.get_u32_le() != checksum {
         return Err("the frame fails its checksum");
     }
-    let class = match flags {
-        0 => Class::Data,
-        BULK => Class::Bulk,
+    let class = if flags & BULK == 0 { Class::Data } else { Class::Bulk };
+    let willingness = match flags & !BULK {
+        0 => Willingness::Willing,
+        RELUCTANT => Willingness::Reluctant,
+        LEAVING => Willingness::Leaving,
         _ => return Err("the frame has flags this node does not know"),
     };
     if (seq == 0) != (count == 0) || (count == 0 && !frame.is_empty()) {
@@ -108,7 +128,7 @@ pub(crate) fn open(mut frame: Bytes) -> Result<(Header, Bytes), &'static str> {
             "the frame's sequence number and its number of envelopes contradict each other",
         );
     }
-    Ok((Header { class, count, layout, seq, acks, durable }, frame))
+    Ok((Header { class, count, layout, seq, acks, durable, willingness }, frame))
 }
 
 /// Decodes the envelopes of a frame into `out`; nothing is added if one of them is malformed.
@@ -153,8 +173,8 @@ mod tests {
             Envelope::Forwarded { id: Ticket(id), outcome }.encode(&mut buffer);
         }
         let seq = u64::from(count > 0) * 7;
-        let (class, durable) = (Class::Bulk, Lsn(9));
-        let header = Header { class, count, layout: 3, seq, acks: [5, 6], durable };
+        let (class, durable, willingness) = (Class::Bulk, Lsn(9), Willingness::Leaving);
+        let header = Header { class, count, layout: 3, seq, acks: [5, 6], durable, willingness };
         (header, seal(&header, &mut buffer))
     }
 

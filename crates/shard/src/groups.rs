@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use kvorum_core::{Keyspace, Layout, Mode, Mono, PartitionId};
-use kvorum_replication::{Group, leaderless, raft};
+use kvorum_replication::{Group, Leadership, leaderless, raft};
 
 use crate::Options;
 
@@ -140,6 +140,12 @@ impl Groups {
     /// How many partitions are being rebuilt. Looks at every group: for status only.
     pub(crate) fn rebuilding(&self) -> usize {
         self.entries.iter().flatten().filter(|entry| entry.rebuild.is_some()).count()
+    }
+
+    /// What the groups with a leader tell of it, in the order of their indices.
+    pub(crate) fn leadership(&self) -> impl Iterator<Item = (PartitionId, Leadership)> {
+        let entries = self.entries.iter().flatten();
+        entries.filter_map(|entry| Some((entry.partition, entry.group.leadership()?)))
     }
 
     /// Adopts a layout: groups of partitions that stay are kept as they are (the replicas of a

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kvorum_core::{Lsn, NodeId};
-use kvorum_replication::Peers;
+use kvorum_replication::{Peers, Willingness};
 
 use crate::frame::{self, HEADER, Header};
 use crate::wire::Envelope;
@@ -45,6 +45,7 @@ pub(crate) struct Links {
 struct Stamp {
     layout: u64,
     durable: Lsn,
+    willingness: Willingness,
 }
 
 /// One connection of many to the same node, in the order of time. Whatever belongs to an earlier
@@ -82,6 +83,8 @@ struct Link {
     owed_frames: usize,
     /// How far the peer's log is durable, as far as its frames have told.
     durable: Lsn,
+    /// Whether the peer should lead, as its last frame has told.
+    willingness: Willingness,
 }
 
 /// One class of a link.
@@ -105,7 +108,7 @@ impl Links {
             frame_bytes: options.frame_bytes,
             bulk_bytes: options.bulk_bytes,
             envelopes: if options.overfills_frames() { 0 } else { u16::MAX },
-            stamp: Stamp { layout, durable: Lsn(0) },
+            stamp: Stamp { layout, durable: Lsn(0), willingness: Willingness::Willing },
             lives: 0,
             links: Vec::new(),
         }
@@ -217,6 +220,11 @@ impl Links {
         self.stamp.durable = durable;
     }
 
+    /// Tells in later frames whether this node should lead.
+    pub(crate) const fn set_willingness(&mut self, willingness: Willingness) {
+        self.stamp.willingness = willingness;
+    }
+
     /// How far a connected node's log is durable, as far as its frames have told.
     pub(crate) fn durable(&self, node: NodeId) -> Option<Lsn> {
         Some(self.link(node)?.durable)
@@ -248,12 +256,28 @@ impl Peers for Links {
     fn queue(&self, node: NodeId) -> usize {
         self.link(node).map_or(0, Link::under_way)
     }
+
+    fn willingness(&self, node: NodeId) -> Willingness {
+        match self.link(node) {
+            Some(link) => link.willingness,
+            None if node == self.me => self.stamp.willingness,
+            None => Willingness::Willing,
+        }
+    }
 }
 
 impl Link {
     fn new(node: NodeId, life: Life) -> Link {
         let lanes = [Lane::new(), Lane::new()];
-        Link { node, life: Some(life), lanes, owed_bytes: 0, owed_frames: 0, durable: Lsn(0) }
+        Link {
+            node,
+            life: Some(life),
+            lanes,
+            owed_bytes: 0,
+            owed_frames: 0,
+            durable: Lsn(0),
+            willingness: Willingness::Willing,
+        }
     }
 
     const fn lane(&self, class: Class) -> &Lane {
@@ -290,9 +314,9 @@ impl Link {
         let acks = self.acks();
         let to = self.node;
         let lane = self.lane_mut(class);
-        let Stamp { layout, durable } = stamp;
+        let Stamp { layout, durable, willingness } = stamp;
         let (count, seq) = (lane.count, lane.next_seq);
-        let header = Header { class, count, layout, seq, acks, durable };
+        let header = Header { class, count, layout, seq, acks, durable, willingness };
         let frame = frame::seal(&header, &mut lane.open);
         lane.unacknowledged.push_back((lane.next_seq, frame.len()));
         lane.unacknowledged_bytes += frame.len();
@@ -302,9 +326,10 @@ impl Link {
     }
 
     /// Sends a frame that only acknowledges.
-    fn acknowledge(&mut self, Stamp { layout, durable }: Stamp, out: &mut Vec<Out>) {
-        let class = Class::Data;
-        let header = Header { class, count: 0, layout, seq: 0, acks: self.acks(), durable };
+    fn acknowledge(&mut self, stamp: Stamp, out: &mut Vec<Out>) {
+        let Stamp { layout, durable, willingness } = stamp;
+        let (class, count, seq, acks) = (Class::Data, 0, 0, self.acks());
+        let header = Header { class, count, layout, seq, acks, durable, willingness };
         let frame = frame::seal(&header, &mut BytesMut::zeroed(HEADER));
         out.push(Out::Send { to: self.node, class, frame });
     }
@@ -330,6 +355,7 @@ impl Link {
             lane.acknowledged(ack);
         }
         self.durable = self.durable.max(header.durable);
+        self.willingness = header.willingness;
         Ok(if fresh { Received::Fresh } else { Received::Nothing })
     }
 }

@@ -8,7 +8,7 @@ use kvorum_core::{
     Request, Store, limits,
 };
 use kvorum_replication::pace::Pace;
-use kvorum_replication::{Event, Input, Outbox, Peers, Ticket};
+use kvorum_replication::{Event, Input, Outbox, Peers, Ticket, Willingness};
 
 use crate::admission::{self, Route};
 use crate::groups::{self, Factory, Groups};
@@ -28,6 +28,8 @@ pub struct Shard {
     pub(crate) clock: HybridClock,
     /// Nothing is to be stamped with the clock.
     clock_suspect: bool,
+    slow_disk: bool,
+    leaving: bool,
     pub(crate) groups: Groups,
     pub(crate) links: Links,
     pub(crate) requests: Requests,
@@ -73,6 +75,8 @@ impl Shard {
             layout,
             clock,
             clock_suspect: false,
+            slow_disk: false,
+            leaving: false,
             groups,
             links,
             requests: Requests::default(),
@@ -105,9 +109,35 @@ impl Shard {
             In::Deadline => self.wake(turn),
             In::Layout(layout) => self.adopt(layout, turn),
             In::ClockSuspect(suspect) => self.clock_suspect = suspect,
+            In::SlowDisk(slow) => self.slow_disk = slow,
+            In::Leave => self.leaving = true,
             In::Rebuild(partitions) => self.rebuild(&partitions, turn),
         }
+        self.links.set_willingness(self.willingness());
         self.tell_locally(turn);
+    }
+
+    /// Whether this node should lead.
+    pub(crate) const fn willingness(&self) -> Willingness {
+        if self.leaving {
+            Willingness::Leaving
+        } else if self.slow_disk || self.must_not_stamp() {
+            Willingness::Reluctant
+        } else {
+            Willingness::Willing
+        }
+    }
+
+    /// How many strong partitions this node leads that another node could lead. Looks at every
+    /// group: for a node that is leaving.
+    #[must_use]
+    pub fn to_hand_over(&self) -> usize {
+        let stays = |node: &NodeId| {
+            let other = *node != self.options.me && self.links.is_up(*node);
+            other && self.links.willingness(*node) < Willingness::Leaving
+        };
+        let led = self.groups.leadership().filter(|(_, led)| led.leader == Some(self.options.me));
+        led.filter(|(partition, _)| self.layout.replicas(*partition).iter().any(stays)).count()
     }
 
     fn tell_locally(&mut self, turn: &mut Turn<'_>) {
@@ -173,6 +203,8 @@ impl Shard {
             waiting_for_log: self.held.count(),
             peer_bytes: self.links.under_way(),
             rebuilding: self.groups.rebuilding(),
+            leaders: self.groups.leadership().map(|(id, told)| (id, told.leader)).collect(),
+            log_bytes: self.groups.leadership().map(|(_, told)| told.log_bytes).sum(),
         }
     }
 

@@ -74,6 +74,7 @@ impl Running {
         }
         if taken.complete {
             self.end_copy(true);
+            ctx.out.count(Event::CopySent);
             return Ok(());
         }
         sender.number += 1;
@@ -199,6 +200,7 @@ impl Running {
         self.todo.push_back(Todo::Write(changes));
         self.restart(log, options)?;
         self.receiver = None;
+        ctx.out.count(Event::CopyTaken);
         for (ticket, executed) in self.proposals.take_all() {
             ctx.out.reply(ticket, Err(Error::CoordinatorLost { executed }));
         }

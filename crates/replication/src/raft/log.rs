@@ -89,6 +89,11 @@ impl Home {
 }
 
 impl Log {
+    /// Bytes of the entries in memory.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Reads the log; a new one if there is none.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use super::consensus::{Consensus, Place};
 use super::options::Options;
 use super::payload::{Command, Payload};
 use super::reads::Waiting;
-use crate::{Outbox, Ticket};
+use crate::{Event, Outbox, Ticket};
 
 /// The queue an [`Error::Overloaded`] names.
 const LOG: &str = "the log of the partition";
@@ -94,6 +94,7 @@ impl Proposals {
                 refuse(consensus, commands, reads, out);
                 continue;
             };
+            out.count(Event::Proposed);
             self.proposed.push_back(Proposed { place, commands, bytes, reads });
         }
     }

@@ -8,7 +8,7 @@ use super::election::Draw;
 use super::log::{Damaged, Log};
 use super::options::Options;
 use super::running::{Running, home};
-use crate::{Context, Event, Group, Input};
+use crate::{Context, Event, Group, Input, Leadership};
 
 /// How long a replica waits for room in the store's frame.
 const RETRY: Duration = Duration::from_millis(1);
@@ -143,5 +143,15 @@ impl Group for Replica {
             Stage::Running(running) => Some(running.wake()),
             Stage::Lost { again, .. } => Some(*again),
         }
+    }
+
+    fn leadership(&self) -> Option<Leadership> {
+        Some(match &self.stage {
+            Stage::Running(running) => Leadership {
+                leader: running.consensus.leader(),
+                log_bytes: running.consensus.log().bytes(),
+            },
+            Stage::New | Stage::Lost { .. } => Leadership { leader: None, log_bytes: 0 },
+        })
     }
 }

@@ -205,6 +205,7 @@ impl Running {
             && let Some(round) = self.reads.begin_round()
         {
             self.consensus.confirm(round);
+            ctx.out.count(Event::ReadRound);
             if options.reads_without_round() {
                 self.reads.confirmed(round, 0);
             }
@@ -223,6 +224,9 @@ impl Running {
         self.check_membership(ctx);
         let leads = self.consensus.leads().then(|| self.consensus.term());
         if leads != self.led || leads.is_none() {
+            if leads.is_some() {
+                ctx.out.count(Event::Elected);
+            }
             self.led = leads;
             let leader = self.consensus.leader();
             for read in self.reads.take_all() {

@@ -2,6 +2,7 @@
 
 mod histories;
 mod hostile;
+mod leadership;
 mod linear;
 mod scripts;
 mod world;

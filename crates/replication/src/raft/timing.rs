@@ -5,7 +5,7 @@ use kvorum_core::{Error, Executed, Mono, NodeId};
 use super::log::Damaged;
 use super::options::Options;
 use super::running::{Running, Todo};
-use crate::Context;
+use crate::{Context, Event, Willingness};
 
 /// How many ticks the replica that should lead waits between two attempts.
 const PREFERRED_TICKS: u64 = 4;
@@ -13,8 +13,8 @@ const PREFERRED_TICKS: u64 = 4;
 const HAND_OVER_TICKS: u64 = 100;
 
 /// How many ticks a leader leads at least that had better not. Each time that it leads again after
-/// all it is twice as long, up to the last: there may be nobody better, and where leaders only take
-/// turns no copy of a partition is ever complete.
+/// all it is twice as long, up to the last: those it hands over to may be no better without having
+/// told, and where leaders only take turns no copy of a partition is ever complete.
 const RELUCTANT_TICKS: [u64; 7] = [20, 40, 80, 160, 320, 640, 1280];
 
 /// How often, in ticks, a replica that has no reason to hand over forgets how often it had one.
@@ -78,11 +78,13 @@ impl Running {
     }
 
     /// The leader is gone: asks to lead soon. The members do so one after the other in their order,
-    /// so that they do not divide the votes.
+    /// so that they do not divide the votes; those who had better not lead come last.
     pub(super) fn succeed(&mut self, options: &Options, ctx: &Context<'_>) {
-        let reachable = |node: &&NodeId| **node == ctx.me || ctx.peers.is_up(**node);
-        let rank = options.members.iter().filter(reachable).position(|node| *node == ctx.me);
-        let rank = u32::try_from(rank.unwrap_or(0)).unwrap_or(0);
+        let reachable = options.members.iter().filter(|&&node| ctx.peers.is_up(node));
+        let mut order: Vec<NodeId> = reachable.copied().collect();
+        order.sort_by_key(|&node| willingness_of(node, ctx));
+        let rank = order.iter().position(|node| *node == ctx.me).unwrap_or(0);
+        let rank = u32::try_from(rank).unwrap_or(0);
         let tick = options.limits.tick;
         self.campaign = Some(ctx.now.mono + tick / 5 + SUCCESSION_TICKS * rank * tick);
     }
@@ -94,37 +96,60 @@ impl Running {
         self.next_tick = Mono((now.0 / tick + 1).saturating_mul(tick));
     }
 
-    /// The first member leads if it can: leaders are spread as the layout spreads first members.
-    fn prefer(&mut self, options: &Options, ctx: &Context<'_>) {
-        let Some(&preferred) = options.members.first() else { return };
-        let others = options.members.iter().filter(|&&node| node != ctx.me);
-        let up = 1 + others.filter(|&&node| ctx.peers.is_up(node)).count();
-        if ctx.clock_suspect || self.reluctance.no_room {
-            if self.consensus.leads() && self.ticks.is_multiple_of(self.reluctance.ticks()) {
-                self.reluctance.no_room = false;
-                self.reluctance.times += 1;
-                self.give_way(options, ctx);
+    /// Leads where it should, and hands over where another should.
+    fn prefer(&mut self, options: &Options, ctx: &mut Context<'_>) {
+        let full = self.reluctance.no_room;
+        let least = if full { Willingness::Reluctant } else { Willingness::Willing };
+        match ctx.willingness.max(least) {
+            Willingness::Willing => self.spread(options, ctx),
+            Willingness::Reluctant => {
+                if self.consensus.leads() && self.ticks.is_multiple_of(self.reluctance.ticks()) {
+                    self.reluctance.no_room = false;
+                    self.reluctance.times += 1;
+                    self.give_way(options, ctx, Willingness::Reluctant);
+                }
             }
-            return;
+            Willingness::Leaving => self.give_way(options, ctx, Willingness::Leaving),
         }
+    }
+
+    /// The first member leads if it can: leaders are spread as the layout spreads first members.
+    fn spread(&mut self, options: &Options, ctx: &mut Context<'_>) {
         if self.ticks.is_multiple_of(CALM_TICKS) {
             self.reluctance.times = 0;
         }
+        let Some(&preferred) = options.members.first() else { return };
         if preferred == ctx.me {
+            let up = options.members.iter().filter(|&&node| ctx.peers.is_up(node)).count();
             let due = self.ticks.is_multiple_of(PREFERRED_TICKS);
             if due && self.consensus.leader().is_none() && up >= self.consensus.majority() {
                 self.consensus.campaign();
             }
-        } else if self.ticks.is_multiple_of(HAND_OVER_TICKS) && ctx.peers.is_up(preferred) {
-            self.consensus.hand_over(preferred);
+        } else if self.ticks.is_multiple_of(HAND_OVER_TICKS)
+            && ctx.peers.is_up(preferred)
+            && ctx.peers.willingness(preferred) == Willingness::Willing
+        {
+            self.hand_over(preferred, ctx);
         }
     }
 
-    /// Hands over to the first member that can take it.
-    fn give_way(&mut self, options: &Options, ctx: &Context<'_>) {
-        let others = options.members.iter().filter(|&&node| node != ctx.me);
-        for &other in others.filter(|&&node| ctx.peers.is_up(node)) {
-            self.consensus.hand_over(other);
+    /// Hands over to the most willing member that can take it, if it is more willing than this
+    /// one is.
+    fn give_way(&mut self, options: &Options, ctx: &mut Context<'_>, own: Willingness) {
+        let better = |node: NodeId| {
+            let theirs = ctx.peers.willingness(node);
+            (node != ctx.me && ctx.peers.is_up(node) && theirs < own).then_some((theirs, node))
+        };
+        let mut better: Vec<_> = options.members.iter().filter_map(|&node| better(node)).collect();
+        better.sort_by_key(|(theirs, _)| *theirs);
+        for (_, node) in better {
+            self.hand_over(node, ctx);
+        }
+    }
+
+    fn hand_over(&mut self, to: NodeId, ctx: &mut Context<'_>) {
+        if self.consensus.hand_over(to) {
+            ctx.out.count(Event::HandedOver);
         }
     }
 
@@ -150,4 +175,9 @@ impl Running {
             }
         }
     }
+}
+
+/// Whether a member should lead, as far as is known here.
+fn willingness_of(node: NodeId, ctx: &Context<'_>) -> Willingness {
+    if node == ctx.me { ctx.willingness } else { ctx.peers.willingness(node) }
 }

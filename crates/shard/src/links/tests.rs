@@ -196,7 +196,15 @@ fn a_bad_frame_ends_the_use_of_the_link_and_nothing_of_it_is_applied() {
 fn an_acknowledgement_of_what_was_never_sent_is_refused() {
     let (mut a, _) = pair();
     let (class, durable) = (Class::Data, Lsn(0));
-    let header = Header { class, count: 0, layout: 1, seq: 0, acks: [0, 1], durable };
+    let header = Header {
+        class,
+        count: 0,
+        layout: 1,
+        seq: 0,
+        acks: [0, 1],
+        durable,
+        willingness: Willingness::Willing,
+    };
     let frame = frame::seal(&header, &mut BytesMut::zeroed(HEADER));
     assert!(matches!(a.receive(node(2), frame, &mut Vec::new()), Received::Bad(_)));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kvorum_core::{Action, Error, Executed, Op, Outcome, Reply, Step, Txn};
 
 use super::world::{PATIENCE, World, get, id, key_in, put};
+use crate::In;
 
 fn add(key: &str) -> Op {
     let (key, action) = (key.to_owned().into(), Action::Add(1));
@@ -106,4 +107,60 @@ fn what_has_left_is_not_sent_again_if_it_changes_something() {
     world.end_turn(id(4));
     world.live(Duration::from_millis(50));
     assert_eq!(count(world.answer(read)), 2);
+}
+
+/// How many of the sixteen partitions a node leads, as it believes.
+fn led_by(world: &mut World, node: usize) -> usize {
+    let leaders = world.node(id(node)).shard.stats().leaders;
+    leaders.iter().filter(|(_, leader)| *leader == Some(id(node))).count()
+}
+
+#[test]
+fn a_node_that_leaves_hands_over_everything_and_goes_on_answering() {
+    let (mut world, key) = four();
+    assert_eq!((led_by(&mut world, 1), world.node(id(1)).shard.to_hand_over()), (4, 4));
+    world.turn(id(1), In::Leave);
+    let mut tickets = Vec::new();
+    for _ in 0..100 {
+        for node in [1, 4] {
+            tickets.push(world.ask(id(node), add(&key)));
+            world.end_turn(id(node));
+        }
+        world.live(Duration::from_millis(5));
+    }
+    assert_eq!((led_by(&mut world, 1), world.node(id(1)).shard.to_hand_over()), (0, 0));
+    world.live(Duration::from_secs(1));
+    for ticket in tickets {
+        let answer = world.answer(ticket);
+        assert!(matches!(answer, Some(Ok(Reply::Txn(_)))), "{answer:?}");
+    }
+    let read = world.ask(id(1), get(&key));
+    world.end_turn(id(1));
+    world.live(Duration::from_millis(50));
+    assert_eq!(count(world.answer(read)), 200);
+    world.live(Duration::from_secs(10));
+    assert_eq!(led_by(&mut world, 1), 0, "nothing is handed back to it");
+}
+
+#[test]
+fn nodes_that_all_leave_have_nothing_to_hand_over_to_each_other() {
+    let (mut world, _) = four();
+    for node in 1..=4 {
+        world.turn(id(node), In::Leave);
+    }
+    world.live(Duration::from_millis(200));
+    for node in 1..=4 {
+        assert_eq!(world.node(id(node)).shard.to_hand_over(), 0, "node {node}");
+    }
+}
+
+#[test]
+fn a_node_whose_disk_is_slow_leads_nothing_until_it_is_well() {
+    let (mut world, _) = four();
+    world.turn(id(1), In::SlowDisk(true));
+    world.live(Duration::from_secs(8));
+    assert_eq!(led_by(&mut world, 1), 0);
+    world.turn(id(1), In::SlowDisk(false));
+    world.live(Duration::from_secs(8));
+    assert_eq!(led_by(&mut world, 1), 4);
 }

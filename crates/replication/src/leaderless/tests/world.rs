@@ -13,7 +13,9 @@ use super::text;
 use crate::leaderless::{Mutation, Options, Replica};
 use crate::memory_store::MemoryStore;
 use crate::pace::Pace;
-use crate::{Context, Effect, Event, Group, Input, Message, Outbox, Peers, Ticket, WriteKind};
+use crate::{
+    Context, Effect, Event, Group, Input, Message, Outbox, Peers, Ticket, Willingness, WriteKind,
+};
 
 /// Wall-clock milliseconds at the beginning.
 pub(super) const BEGINNING: u64 = 1_700_000_000_000;
@@ -190,8 +192,17 @@ impl World {
         let wall_ms = (BEGINNING + mono.0 / 1000).saturating_add_signed(at.skew_ms);
         let now = Now { mono, wall_ms };
         let Node { clock, store, replica, pace, .. } = at;
-        let mut ctx =
-            Context { now, me: node, clock_suspect: false, clock, store, peers: &peers, pace, out };
+        let mut ctx = Context {
+            now,
+            me: node,
+            clock_suspect: false,
+            willingness: Willingness::Willing,
+            clock,
+            store,
+            peers: &peers,
+            pace,
+            out,
+        };
         replica.handle(&mut ctx, input);
     }
 

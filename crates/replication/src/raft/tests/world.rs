@@ -16,7 +16,9 @@ use super::super::log::{Home, Log};
 use super::super::{Limits, Mutation, Options, Replica};
 use crate::memory_store::MemoryStore;
 use crate::pace::Pace;
-use crate::{Context, Effect, Event, Group, Input, Message, Outbox, Peers, Ticket};
+use crate::{
+    Context, Effect, Event, Group, Input, Leadership, Message, Outbox, Peers, Ticket, Willingness,
+};
 
 pub(super) const KEYSPACE: KeyspaceId = KeyspaceId(7);
 pub(super) const PARTITION: PartitionId = PartitionId { placement: 0, number: 0 };
@@ -72,6 +74,8 @@ pub(super) struct World {
     pub(super) skew_ms: BTreeMap<NodeId, i64>,
     /// Nodes that know that their clock is wrong.
     pub(super) suspect: BTreeSet<NodeId>,
+    /// Nodes that had better not lead, and have told the others.
+    pub(super) unwilling: BTreeMap<NodeId, Willingness>,
     /// Nodes that lost what they held and do not have it again.
     pub(super) rebuilding: BTreeSet<NodeId>,
 }
@@ -79,6 +83,7 @@ pub(super) struct World {
 struct Connected<'a> {
     cut: &'a BTreeSet<(NodeId, NodeId)>,
     alive: &'a BTreeSet<NodeId>,
+    unwilling: &'a BTreeMap<NodeId, Willingness>,
     me: NodeId,
     hide_cuts: bool,
 }
@@ -95,6 +100,10 @@ impl Peers for Connected<'_> {
 
     fn queue(&self, _: NodeId) -> usize {
         0
+    }
+
+    fn willingness(&self, node: NodeId) -> Willingness {
+        self.unwilling.get(&node).copied().unwrap_or_default()
     }
 }
 
@@ -132,6 +141,7 @@ impl World {
             trace: Vec::new(),
             skew_ms: BTreeMap::new(),
             suspect: BTreeSet::new(),
+            unwilling: BTreeMap::new(),
             rebuilding: BTreeSet::new(),
         };
         for node in members {
@@ -261,14 +271,26 @@ impl World {
         let wall_ms = (WALL_MS + self.now.0 / 1000).saturating_add_signed(skew_ms);
         let now = Now { mono: self.now, wall_ms };
         let hide_cuts = self.hide_cuts;
-        let peers = Connected { cut: &self.cut, alive: &alive, me: id, hide_cuts };
+        let unwilling = &self.unwilling;
+        let peers = Connected { cut: &self.cut, alive: &alive, unwilling, me: id, hide_cuts };
         let Node { replica, store, clock, .. } = node;
         let mut inputs = inputs;
         loop {
             let (peers, pace, out) = (&peers, &mut self.pace, &mut out);
             let clock_suspect = self.suspect.contains(&id);
-            let mut context =
-                Context { now, me: id, clock_suspect, clock, store, peers, pace, out };
+            let told = unwilling.get(&id).copied().unwrap_or_default();
+            let least = if clock_suspect { Willingness::Reluctant } else { Willingness::Willing };
+            let mut context = Context {
+                now,
+                me: id,
+                clock_suspect,
+                willingness: told.max(least),
+                clock,
+                store,
+                peers,
+                pace,
+                out,
+            };
             for input in inputs.drain(..) {
                 replica.handle(&mut context, input);
             }
@@ -393,6 +415,11 @@ impl World {
     /// Tells a node's replicas apart.
     pub(super) fn life(&self, node: NodeId) -> u64 {
         self.nodes[&node].replica.life()
+    }
+
+    /// Who leads, as a node believes.
+    pub(super) fn leader(&self, node: NodeId) -> Option<NodeId> {
+        self.nodes[&node].replica.leadership().and_then(|Leadership { leader, .. }| leader)
     }
 
     /// How many keys a node holds.
