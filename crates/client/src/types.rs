@@ -120,6 +120,8 @@ pub struct NodeStatus {
     pub index_limit_bytes: u64,
     /// The version of kvorum it runs.
     pub build: String,
+    /// The partitions of strong keyspaces that it leads, by the name of the keyspace.
+    pub leads: Vec<(String, u32)>,
 }
 
 /// The version in an answer. An answer without one is not an answer of kvorum.
@@ -191,6 +193,7 @@ pub(crate) fn node_status(status: v1::StatusResponse) -> NodeStatus {
         index_bytes: status.index_bytes,
         index_limit_bytes: status.index_limit_bytes,
         build: status.build,
+        leads: status.leads.into_iter().map(|led| (led.keyspace, led.partitions)).collect(),
     }
 }
 

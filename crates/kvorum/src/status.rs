@@ -1,5 +1,7 @@
 //! `kvorum status`: how the cluster is, one sentence per problem.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 use kvorum_client::{Client, Error, NodeInfo, NodeStatus};
 use serde_json::json;
@@ -94,7 +96,7 @@ fn advice(rows: &[Row]) -> Option<&'static str> {
 
 fn text(rows: &[Row], problems: &[String]) -> String {
     let mut lines = vec![format!(
-        "  {:<6}{:<16}{:<22}{:<12}{:>12}{:>11}{:>11}",
+        "  {:<6}{:<16}{:<22}{:<12}{:>12}{:>11}{:>11}  leads",
         "node", "name", "grpc", "state", "keys", "disk", "index"
     )];
     for Row { node, status } in rows {
@@ -104,13 +106,14 @@ fn text(rows: &[Row], problems: &[String]) -> String {
             Some(status) if status.rebuilding_partitions > 0 => "rebuilding",
             Some(_) => "up",
         };
-        let (keys, disk, index) = status.as_ref().map_or_else(
-            || ("-".to_owned(), "-".to_owned(), "-".to_owned()),
-            |s| (s.keys.to_string(), size(s.disk_bytes), size(s.index_bytes)),
-        );
+        let figures = |s: &NodeStatus| {
+            [s.keys.to_string(), size(s.disk_bytes), size(s.index_bytes), leads(s)]
+        };
+        let unknown = || std::array::from_fn(|_| "-".to_owned());
+        let [keys, disk, index, leads] = status.as_ref().map_or_else(unknown, figures);
         let grpc = if node.grpc.is_empty() { "-" } else { &node.grpc };
         lines.push(format!(
-            "  {:<6}{:<16}{grpc:<22}{state:<12}{keys:>12}{disk:>11}{index:>11}",
+            "  {:<6}{:<16}{grpc:<22}{state:<12}{keys:>12}{disk:>11}{index:>11}  {leads}",
             node.id, node.name
         ));
     }
@@ -144,11 +147,19 @@ fn document(rows: &[Row], problems: &[String]) -> serde_json::Value {
                 "index_bytes": s.index_bytes,
                 "index_limit_bytes": s.index_limit_bytes,
                 "build": s.build,
+                "leads": s.leads.iter().cloned().collect::<BTreeMap<String, u32>>(),
             })),
         })
     };
     let nodes: Vec<_> = rows.iter().map(node).collect();
     json!({"nodes": nodes, "problems": problems, "advice": advice(rows)})
+}
+
+/// How many partitions of which strong keyspaces a node leads: `strong 21`.
+fn leads(status: &NodeStatus) -> String {
+    let led = status.leads.iter().map(|(keyspace, count)| format!("{keyspace} {count}"));
+    let led: Vec<String> = led.collect();
+    if led.is_empty() { "-".to_owned() } else { led.join(", ") }
 }
 
 /// A size in binary units, with one decimal: `12.3 MiB`.
@@ -193,6 +204,7 @@ mod tests {
             index_bytes: 1536,
             index_limit_bytes: 1 << 30,
             build: "0.1.0".to_owned(),
+            leads: vec![("default".to_owned(), 21), ("other".to_owned(), 0)],
         }
     }
 
@@ -207,6 +219,16 @@ mod tests {
         ];
         assert_eq!(problems(&rows), expected);
         assert!(problems(&[row(1, Some(serving()))]).is_empty());
+    }
+
+    #[test]
+    fn what_a_node_leads_is_shown_by_keyspace() {
+        assert_eq!(leads(&serving()), "default 21, other 0");
+        let eventual = NodeStatus { leads: Vec::new(), ..serving() };
+        assert_eq!(leads(&eventual), "-");
+        let rows = [row(1, Some(serving())), row(2, None)];
+        assert!(text(&rows, &[]).contains("1.5 KiB  default 21, other 0\n"));
+        assert_eq!(document(&rows, &[])["nodes"][0]["status"]["leads"]["default"], 21);
     }
 
     #[test]

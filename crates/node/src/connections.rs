@@ -261,6 +261,11 @@ impl Connections {
         }
     }
 
+    /// Whether there are no connections.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.borrow().iter().next().is_none()
+    }
+
     /// Closes the connections whose sessions wait for nothing; the others follow.
     pub(crate) fn close_all(&self) {
         for connection in self.open.borrow().iter() {

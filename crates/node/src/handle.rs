@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Run { requests: Vec<Request>, bytes: usize, answer: oneshot::Sender<Vec<Outcome<Reply>>> },
     /// Another node introduces itself.
     Greet { announcement: Announcement, answer: oneshot::Sender<Announcement> },
+    /// Hand over what this node leads, and say when that is done.
+    Leave { answer: oneshot::Sender<()> },
     /// Stop.
     Stop,
 }
@@ -156,6 +158,17 @@ impl Node {
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {
         self.shared.peer_address
+    }
+
+    /// Hands over the partitions of strong keyspaces that this node leads, because it will stop.
+    /// Meanwhile it goes on answering. Returns when nothing is left that another node would take,
+    /// after a few seconds at the latest.
+    pub async fn leave(&self) {
+        let (answer, done) = oneshot::channel();
+        if self.shared.commands.send(Command::Leave { answer }).await.is_ok() {
+            // A node that has ended meanwhile leads nothing.
+            let _ = done.await;
+        }
     }
 
     /// Stops the node: takes no more requests, finishes the pending ones, syncs the log.

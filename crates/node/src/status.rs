@@ -30,6 +30,18 @@ pub struct NodeStatus {
     pub heartbeat: u64,
     /// When it was last heard of, in seconds since 1970.
     pub last_seen_s: u64,
+    /// The partitions of strong keyspaces that it leads, as far as this node knows: it knows of
+    /// those that it holds itself.
+    pub leads: Vec<Led>,
+}
+
+/// How many partitions of a strong keyspace a node leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Led {
+    /// The name of the keyspace.
+    pub keyspace: String,
+    /// How many.
+    pub partitions: usize,
 }
 
 /// A snapshot of a node's state.
@@ -55,4 +67,13 @@ pub struct Status {
     pub index_limit_bytes: u64,
     /// Client requests pending.
     pub pending_requests: usize,
+}
+
+impl Status {
+    /// The partitions of strong keyspaces that this node leads.
+    #[must_use]
+    pub fn leads(&self) -> &[Led] {
+        let own = self.nodes.iter().find(|node| node.id == self.id);
+        own.map_or(&[], |node| &node.leads)
+    }
 }

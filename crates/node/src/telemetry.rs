@@ -88,6 +88,15 @@ fn describe() {
         "kvorum_hurried_reads_total",
         "Reads that asked one replica more because another was slow"
     );
+    describe_counter!("kvorum_raft_elections_total", "Times this node began to lead a partition");
+    describe_counter!("kvorum_raft_hand_overs_total", "Times it began to hand one over");
+    describe_counter!("kvorum_raft_proposals_total", "Entries that it appended as a leader");
+    describe_counter!("kvorum_raft_read_rounds_total", "Rounds that confirmed its lead for reads");
+    describe_counter!("kvorum_raft_copies_sent_total", "Copies of partitions that others took");
+    describe_counter!("kvorum_raft_copies_received_total", "Copies that it took of others");
+    describe_gauge!("kvorum_raft_groups_led", "Partitions of strong keyspaces that it leads");
+    describe_gauge!("kvorum_raft_log_bytes", "Bytes of entries that are kept in memory");
+    describe_gauge!("kvorum_disk_slow", "Whether the disk is too slow for a leader");
     describe_gauge!("kvorum_waiting_for_log", "Answers and messages that wait for the log");
     describe_gauge!("kvorum_replay_bytes", "Bytes of log that a start would replay");
     describe_gauge!("kvorum_peer_in_flight_bytes", "Bytes sent to a peer and not acknowledged");
@@ -110,6 +119,12 @@ pub(crate) struct EventMetrics {
     shed: Counter,
     expired: Counter,
     refused: Counter,
+    elected: Counter,
+    handed_over: Counter,
+    proposed: Counter,
+    read_rounds: Counter,
+    copies_sent: Counter,
+    copies_taken: Counter,
 }
 
 impl EventMetrics {
@@ -126,6 +141,12 @@ impl EventMetrics {
             shed: counter!("kvorum_shed_total"),
             expired: counter!("kvorum_expired_total"),
             refused: counter!("kvorum_refused_requests_total"),
+            elected: counter!("kvorum_raft_elections_total"),
+            handed_over: counter!("kvorum_raft_hand_overs_total"),
+            proposed: counter!("kvorum_raft_proposals_total"),
+            read_rounds: counter!("kvorum_raft_read_rounds_total"),
+            copies_sent: counter!("kvorum_raft_copies_sent_total"),
+            copies_taken: counter!("kvorum_raft_copies_received_total"),
         }
     }
 
@@ -143,6 +164,12 @@ impl EventMetrics {
             Event::Shed => &self.shed,
             Event::Expired => &self.expired,
             Event::Refused => &self.refused,
+            Event::Elected => &self.elected,
+            Event::HandedOver => &self.handed_over,
+            Event::Proposed => &self.proposed,
+            Event::ReadRound => &self.read_rounds,
+            Event::CopySent => &self.copies_sent,
+            Event::CopyTaken => &self.copies_taken,
         }
     }
 }

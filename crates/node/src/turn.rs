@@ -11,9 +11,11 @@
 
 mod backlog;
 pub(crate) mod callers;
+mod disk_pace;
 mod duties;
 pub(crate) mod inbox;
 pub(crate) mod inputs;
+mod leaving;
 mod observe;
 pub(crate) mod upkeep;
 pub(crate) mod wal;
@@ -33,7 +35,9 @@ use tokio::task::yield_now;
 
 use self::backlog::{Backlog, Next, ReceivedFrame};
 use self::callers::{Caller, Callers};
+use self::disk_pace::DiskPace;
 use self::inbox::{Arrival, Inbox};
+use self::leaving::Leaving;
 use self::observe::Observer;
 use self::upkeep::Upkeep;
 use self::wal::{SyncDone, Wal};
@@ -47,8 +51,6 @@ use crate::telemetry::{EventMetrics, TurnMetrics, seconds};
 
 /// How often a turn looks after what no input drives: pings, status, background work.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
-/// How long a stopping node waits for pending requests.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the threads of this node tell the turn.
 pub(crate) enum Signal {
     /// A sync has ended.
@@ -93,14 +95,15 @@ pub(crate) struct Turn {
     waiting: String,
     /// The clock of this node is too far from the others'.
     clock_suspect: bool,
+    disk_pace: DiskPace,
     /// Slots with corrupt records that are to be copied from other nodes.
     corrupt: Vec<(KeyspaceId, Slot)>,
     /// Since when the node serves.
     serving: Option<Mono>,
     /// A majority of the nodes was connected once, or this node waited for it long enough.
     connected: bool,
-    /// Since when the node is stopping, and why if it was not told to.
-    stopping: Option<Mono>,
+    leaving: Leaving,
+    /// Why the node stops, if it was not told to.
     refusal: Option<StartError>,
     observer: Observer,
     metrics: TurnMetrics,
@@ -114,7 +117,6 @@ impl Turn {
             durable: parts.store.durable(),
             settled: parts.store.durable(),
             observer: Observer::new(&parts),
-            parts,
             shard: None,
             callers: Callers::new(),
             backlog,
@@ -123,13 +125,15 @@ impl Turn {
             syncing: false,
             waiting: "starting".to_owned(),
             clock_suspect: false,
+            disk_pace: DiskPace::new(parts.clock.mono()),
             corrupt: Vec::new(),
             serving: None,
             connected: false,
-            stopping: None,
+            leaving: Leaving::default(),
             refusal: None,
             metrics: TurnMetrics::new(),
             events: EventMetrics::new(),
+            parts,
         }
     }
 
@@ -194,6 +198,7 @@ impl Turn {
             yield_now().await;
         }
         self.parts.connections.flush();
+        self.see_off(now);
         self.maintain(now);
         self.metrics.turn.record(seconds(begun.elapsed()));
         self.sync()
@@ -233,10 +238,8 @@ impl Turn {
             Arrival::Greeted { announcement, answer } => self.greeted(now, &announcement, answer),
             Arrival::News => self.advance(now),
             Arrival::Tick => self.tick(now)?,
-            Arrival::Stop => {
-                self.stopping.get_or_insert(now.mono);
-                self.parts.connections.close_all();
-            }
+            Arrival::Leave { answer } => self.leave(now, answer),
+            Arrival::Stop => self.stop(now),
         }
         Ok(())
     }
@@ -291,13 +294,13 @@ impl Turn {
     }
 
     fn request(&mut self, now: Now, caller: Caller, request: Request) {
-        let refusal = match (&self.shard, self.stopping) {
-            (_, Some(_)) => "stopping".into(),
-            (None, _) => self.waiting.clone().into(),
-            (Some(_), None) => {
-                let ticket = self.callers.enter(caller);
-                return self.step(now, In::Request { ticket, request });
-            }
+        let refusal = if self.is_stopping() {
+            "stopping".into()
+        } else if self.shard.is_none() {
+            self.waiting.clone().into()
+        } else {
+            let ticket = self.callers.enter(caller);
+            return self.step(now, In::Request { ticket, request });
         };
         self.answer(caller, Err(Error::NotServing(refusal)));
     }
@@ -371,6 +374,7 @@ impl Turn {
             Some(done) => self.synced(done),
             None => {
                 self.syncing = true;
+                self.disk_pace.begun(self.parts.clock.mono());
                 Ok(())
             }
         }
@@ -379,6 +383,7 @@ impl Turn {
     fn synced(&mut self, SyncDone { done, took }: SyncDone) -> Result<(), Fatal> {
         let durable = self.parts.store.complete(done)?;
         self.metrics.sync.record(seconds(took));
+        self.disk_pace.synced(took);
         self.metrics.sync_records.record(durable.0.saturating_sub(self.durable.0) as f64);
         self.durable = durable;
         self.became_durable();

@@ -183,8 +183,10 @@ impl Server {
         Ok(())
     }
 
-    /// Stops: no new requests, the last ones are answered, the log is synced.
+    /// Stops: what this node leads is handed over, no new requests are taken, the last ones are
+    /// answered, the log is synced.
     pub async fn stop(mut self) {
+        self.node.leave().await;
         self.stop.send_replace(true);
         let last = async {
             while let Some(task) = self.tasks.join_next().await {

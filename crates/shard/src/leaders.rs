@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kvorum_core::{Error, NodeId, PartitionId, Request};
-use kvorum_replication::{Input, Peers};
+use kvorum_replication::{Input, Peers, Willingness};
 
 use crate::pending::{Origin, Pending, Stage};
 use crate::shard::{Shard, Turn};
@@ -53,8 +53,11 @@ impl Shard {
                 return;
             }
         }
+        // One that leaves may be gone before it answers.
         let usable = |node: &NodeId| {
-            *node != self.options.me && self.links.is_up(*node) && self.links.has_room(*node)
+            let other = *node != self.options.me && self.links.is_up(*node);
+            let stays = self.links.willingness(*node) < Willingness::Leaving;
+            other && stays && self.links.has_room(*node)
         };
         let others = || self.layout().replicas(partition).iter().copied().filter(usable);
         let next = || {

@@ -208,6 +208,13 @@ impl Links {
         }
     }
 
+    /// Sends a frame to every node, so that all know what frames tell of this one.
+    pub(crate) fn acknowledge_all(&mut self, out: &mut Vec<Out>) {
+        for link in self.links.iter_mut().filter(|link| link.life.is_some()) {
+            link.acknowledge(self.stamp, out);
+        }
+    }
+
     /// Closes the open frames and stamps later ones with a new layout version.
     pub(crate) fn set_layout(&mut self, layout: u64, out: &mut Vec<Out>) {
         self.flush(out);

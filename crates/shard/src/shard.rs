@@ -110,7 +110,11 @@ impl Shard {
             In::Layout(layout) => self.adopt(layout, turn),
             In::ClockSuspect(suspect) => self.clock_suspect = suspect,
             In::SlowDisk(slow) => self.slow_disk = slow,
-            In::Leave => self.leaving = true,
+            In::Leave => {
+                self.leaving = true;
+                self.links.set_willingness(Willingness::Leaving);
+                self.links.acknowledge_all(turn.out);
+            }
             In::Rebuild(partitions) => self.rebuild(&partitions, turn),
         }
         self.links.set_willingness(self.willingness());

@@ -263,6 +263,13 @@ impl Links {
         }
     }
 
+    /// Bytes of frames that streams have not taken yet.
+    pub(crate) fn queued(&self) -> usize {
+        let peers = self.peers.borrow();
+        let links = peers.values().filter_map(|peer| peer.link.as_ref());
+        links.map(|link| link.data.queued() + link.bulk.queued()).sum()
+    }
+
     /// Whether `epoch` is the connection in force.
     pub(crate) fn is_current(&self, id: NodeId, epoch: u64) -> bool {
         let peers = self.peers.borrow();

@@ -7,7 +7,7 @@ use kvorum_shard::{In, Options, Shard};
 use kvorum_storage::Fatal;
 use tokio::sync::oneshot;
 
-use super::{STOP_TIMEOUT, Turn};
+use super::Turn;
 use crate::StartError;
 use crate::founding::{Founding, Met, Step};
 use crate::peer::{Announcement, LocalNode};
@@ -147,7 +147,7 @@ impl Turn {
         tracing::error!("{error}");
         self.waiting = error.to_string();
         self.refusal = Some(error);
-        self.stopping.get_or_insert(now.mono);
+        self.stop(now);
     }
 
     /// Time has passed.
@@ -164,6 +164,7 @@ impl Turn {
         }
         self.advance(now);
         self.check_clock(now);
+        self.check_disk(now);
         self.repair(now);
         self.observe(now.mono);
         // Nothing was written since the last tick: what was written before is proved durable.
@@ -192,6 +193,23 @@ impl Turn {
             None => tracing::info!("this node's clock agrees with the others' again"),
         }
         self.step(now, In::ClockSuspect(self.clock_suspect));
+    }
+
+    /// Leaves leading to others while this node's disk is slow.
+    fn check_disk(&mut self, now: Now) {
+        if !self.disk_pace.look(now.mono) {
+            return;
+        }
+        let slow = self.disk_pace.is_slow();
+        if slow {
+            tracing::error!(
+                "syncs of the log have taken more than 500 ms for half a minute: other nodes lead \
+                 the partitions of strong keyspaces until this node's disk is well"
+            );
+        } else {
+            tracing::info!("this node's disk has been well for a minute: it may lead again");
+        }
+        self.step(now, In::SlowDisk(slow));
     }
 
     /// Copies partitions with corrupt records from the other replicas, once all of those are up:
@@ -233,14 +251,5 @@ impl Turn {
                 self.parts.store.work_done(done);
             }
         }
-    }
-
-    /// Whether the node was told to stop and may: nobody waits for an answer, nothing for a sync.
-    pub(super) fn stopped(&self) -> bool {
-        let Some(since) = self.stopping else { return false };
-        let waited = self.parts.clock.mono().since(since);
-        let idle = self.callers.len() == 0 && self.backlog.has_no_requests() && !self.syncing;
-        let idle = idle && self.parts.inbox.is_empty();
-        idle || (waited > STOP_TIMEOUT && !self.syncing)
     }
 }

@@ -48,6 +48,8 @@ pub(crate) enum Arrival {
     News,
     /// Time passes: look after everything that is not driven by an input.
     Tick,
+    /// Hand over what this node leads, and say when that is done.
+    Leave { answer: oneshot::Sender<()> },
     /// Finish the pending requests and stop.
     Stop,
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use kvorum_core::{Mono, SLOTS, Slot, Store as _};
+use kvorum_core::{Keyspace, Mode, Mono, NodeId, SLOTS, Slot, Store as _};
 use kvorum_shard::{Shard, Stats};
 use metrics::{Gauge, gauge};
 
 use super::{Parts, Turn};
 use crate::telemetry::node_up;
-use crate::{NodeStatus, Serving, Status};
+use crate::{Led, NodeStatus, Serving, Status};
 
 /// How often the status is renewed.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -41,6 +41,9 @@ pub(super) struct Observer {
     replay_bytes: Gauge,
     checkpoint: Gauge,
     upkeep_failures: Gauge,
+    groups_led: Gauge,
+    log_bytes: Gauge,
+    disk_slow: Gauge,
 }
 
 impl Observer {
@@ -67,12 +70,18 @@ impl Observer {
             replay_bytes: gauge!("kvorum_replay_bytes"),
             checkpoint: gauge!("kvorum_checkpoint_lsn"),
             upkeep_failures: gauge!("kvorum_upkeep_failures"),
+            groups_led: gauge!("kvorum_raft_groups_led"),
+            log_bytes: gauge!("kvorum_raft_log_bytes"),
+            disk_slow: gauge!("kvorum_disk_slow"),
         }
     }
 }
 
 impl Observer {
-    fn show_shard(&self, shard: &Stats) {
+    fn show_shard(&self, me: NodeId, shard: &Stats) {
+        let led = shard.leaders.iter().filter(|(_, leader)| *leader == Some(me)).count();
+        self.groups_led.set(led as f64);
+        self.log_bytes.set(shard.log_bytes as f64);
         self.pending_requests.set(shard.pending_requests as f64);
         self.pending_bytes.set(shard.pending_bytes as f64);
         self.waiting_for_log.set(shard.waiting_for_log as f64);
@@ -131,9 +140,10 @@ impl Turn {
         let store = self.parts.store.stats();
         let keys = self.live_keys();
         let observer = &self.observer;
-        observer.show_shard(&shard);
+        observer.show_shard(self.parts.links.node().me, &shard);
         observer.show_store(&store);
         observer.keys.set(keys as f64);
+        observer.disk_slow.set(f64::from(u8::from(self.disk_pace.is_slow())));
         for (peer, bytes) in &shard.peer_bytes {
             self.parts.links.set_in_flight(*peer, *bytes);
         }
@@ -141,7 +151,7 @@ impl Turn {
         self.parts.shared.publish(Status {
             id: known.id,
             serving: self.how_it_serves(&shard, connected),
-            nodes: self.nodes(),
+            nodes: self.nodes(&shard),
             replication_factor: self.parts.founding.borrow().replication(),
             started_s: known.started_s,
             keys,
@@ -153,7 +163,7 @@ impl Turn {
     }
 
     fn how_it_serves(&self, shard: &Stats, connected: bool) -> Serving {
-        if self.stopping.is_some() {
+        if self.is_leaving() {
             Serving::No("stopping".to_owned())
         } else if self.shard.is_none() {
             Serving::No(self.waiting.clone())
@@ -173,7 +183,20 @@ impl Turn {
         keyspaces.map(|keyspace| self.parts.store.live(keyspace.id, Slot::default(), last)).sum()
     }
 
-    fn nodes(&self) -> Vec<NodeStatus> {
+    /// How many partitions of each strong keyspace a node leads.
+    fn leads(&self, shard: &Stats, node: NodeId) -> Vec<Led> {
+        let keyspaces = self.shard.iter().flat_map(|shard| shard.layout().keyspaces());
+        let strong = keyspaces.filter(|keyspace| keyspace.mode == Mode::Strong);
+        let led = |keyspace: &Keyspace| {
+            let theirs = shard.leaders.iter().filter(|(partition, leader)| {
+                partition.placement == keyspace.placement && *leader == Some(node)
+            });
+            Led { keyspace: keyspace.name.clone(), partitions: theirs.count() }
+        };
+        strong.map(led).collect()
+    }
+
+    fn nodes(&self, shard: &Stats) -> Vec<NodeStatus> {
         let now_s = self.parts.clock.now().wall_ms / 1000;
         let ours = &self.parts.ourselves;
         let founding = self.parts.founding.borrow();
@@ -184,6 +207,7 @@ impl Turn {
             up: true,
             heartbeat: self.observer.ticks,
             last_seen_s: now_s,
+            leads: self.leads(shard, self.parts.links.node().me),
         }];
         for (id, sight) in self.parts.links.sights() {
             let (name, advertised) = founding.address(id);
@@ -194,6 +218,7 @@ impl Turn {
                 up: sight.up,
                 heartbeat: sight.heartbeat,
                 last_seen_s: sight.last_seen_ms / 1000,
+                leads: self.leads(shard, id),
             });
         }
         nodes.sort_unstable_by_key(|node| node.id);

@@ -10,7 +10,7 @@ use kvorum_core::{
     Consistency, Cursor, Error, Executed, Expiry, Header, HybridClock, Item, Keyspace, KeyspaceId,
     Layout, Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Want, Writer,
 };
-use kvorum_node::{Advertised, NodeStatus, NodeView, Serving, Status};
+use kvorum_node::{Advertised, Led, NodeStatus, NodeView, Serving, Status};
 use kvorum_replication::raft::Solo;
 
 use super::{Backend, Pending};
@@ -231,6 +231,7 @@ fn status(ids: &[NodeId]) -> Status {
         up: true,
         heartbeat: 10 + u64::from(id.get()),
         last_seen_s: WALL_MS / 1000,
+        leads: vec![Led { keyspace: "strong".to_owned(), partitions: 21 }],
     };
     Status {
         id: ids[0],

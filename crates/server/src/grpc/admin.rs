@@ -1,7 +1,7 @@
 //! `kvorum.v1.Admin`.
 
 use kvorum_core::{Keyspace, Layout, NodeId, PartitionId};
-use kvorum_node::{NodeStatus, Serving};
+use kvorum_node::{Led, NodeStatus, Serving};
 use kvorum_proto::kvorum::v1;
 use kvorum_proto::kvorum::v1::admin_server::Admin;
 use tonic::{Request, Response};
@@ -46,6 +46,7 @@ impl Admin for AdminService {
             index_limit_bytes: status.index_limit_bytes,
             pending_requests: number(status.pending_requests),
             build: env!("CARGO_PKG_VERSION").to_owned(),
+            leads: status.leads().iter().map(led).collect(),
         }))
     }
 
@@ -101,7 +102,12 @@ fn node(node: &NodeStatus) -> v1::Node {
         up: node.up,
         heartbeat: node.heartbeat,
         last_seen_s: node.last_seen_s,
+        leads: node.leads.iter().map(led).collect(),
     }
+}
+
+fn led(led: &Led) -> v1::Led {
+    v1::Led { keyspace: led.keyspace.clone(), partitions: number(led.partitions) }
 }
 
 fn keyspace(layout: &Layout, keyspace: &Keyspace) -> v1::Keyspace {

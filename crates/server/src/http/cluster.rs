@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use kvorum_core::{Error, Keyspace, Layout, NodeId};
 use kvorum_node::NodeStatus;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::api::{Api, Doc, Verb};
 use super::app::App;
@@ -77,6 +77,8 @@ async fn document(State(app): State<App>) -> Json<Value> {
 }
 
 fn node(node: &NodeStatus) -> Value {
+    let leads = node.leads.iter().map(|led| (led.keyspace.clone(), json!(led.partitions)));
+    let leads: Map<String, Value> = leads.collect();
     json!({
         "id": node.id.get(),
         "name": node.name,
@@ -88,6 +90,7 @@ fn node(node: &NodeStatus) -> Value {
         "up": node.up,
         "heartbeat": node.heartbeat,
         "last_seen_s": node.last_seen_s,
+        "leads": leads,
     })
 }
 

@@ -179,6 +179,9 @@ fn kvorum(facts: &Facts<'_>, out: &mut String) -> std::fmt::Result {
     }
     write!(out, "nodes:{}\r\nnodes_up:{up}\r\n", status.nodes.len())?;
     write!(out, "replication_factor:{}\r\n", status.replication_factor)?;
+    for led in status.leads() {
+        write!(out, "leads_{}:{}\r\n", led.keyspace, led.partitions)?;
+    }
     write!(out, "pending_requests:{}\r\n", status.pending_requests)?;
     write!(out, "disk_bytes:{}\r\n", status.disk_bytes)
 }
