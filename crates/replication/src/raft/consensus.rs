@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use kvorum_core::{Change, NodeId};
 use raft::eraftpb::{Entry, HardState, Message, MessageType};
-use raft::{Config, Progress, ProgressState, RawNode, SnapshotStatus, StateRole, Storage};
+use raft::{Config, Progress, RawNode, SnapshotStatus, StateRole, Storage};
 
 use super::election::Draw;
 use super::id::ReplicaId;
@@ -24,9 +24,6 @@ const MESSAGE_BYTES: u64 = 256 << 10;
 const MESSAGES_UNDER_WAY: usize = 256;
 /// Ticks between two heartbeats.
 const HEARTBEAT_TICKS: usize = 2;
-/// How many entries a replica that is to lead may still lack: under load some are always under way.
-/// Nothing is proposed until it has them.
-const LACKING_ENTRIES: u64 = 16;
 
 /// A place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,11 +180,7 @@ impl Consensus {
     /// The connection to a node is lost. Tells whether it led.
     pub(super) fn lost(&mut self, node: NodeId) -> bool {
         self.unsent(node);
-        let transferee = self.node.raft.lead_transferee.and_then(ReplicaId::from_raft);
-        if transferee.is_some_and(|replica| replica.node() == node) {
-            // It would be waited for, and nothing proposed, as long as an election takes.
-            self.node.raft.abort_leader_transfer();
-        }
+        self.take_back(node);
         let led = !self.leads() && self.leader() == Some(node);
         if led {
             // A follower that waits for its leader votes for nobody else. This one knows better.
@@ -254,25 +247,6 @@ impl Consensus {
     /// Whether a proposal would be taken if there were room.
     pub(super) fn takes_proposals(&self) -> bool {
         self.leads() && self.node.raft.lead_transferee.is_none()
-    }
-
-    /// Makes another replica lead, if this one leads and the other has almost everything: once it
-    /// has all of it, it is told to ask for votes. Tells whether that has begun.
-    pub(super) fn hand_over(&mut self, to: NodeId) -> bool {
-        let last = self.node.raft.raft_log.last_index();
-        for replica in self.replicas_on(to) {
-            let progress = self.node.raft.prs().get(replica);
-            let votes = self.log().state.conf.voters.contains(&replica);
-            // One that waits for a copy of the partition has the log, but cannot lead.
-            let follows = |p: &Progress| {
-                p.matched + LACKING_ENTRIES >= last && p.state == ProgressState::Replicate
-            };
-            if votes && self.takes_proposals() && progress.is_some_and(follows) {
-                self.node.transfer_leader(replica);
-                return true;
-            }
-        }
-        false
     }
 
     /// Up to where the log is applied.
@@ -349,8 +323,13 @@ impl Consensus {
         others.filter_map(|(id, progress)| Some((node(*id)?, progress.matched))).collect()
     }
 
+    /// What the leader knows of a replica.
+    pub(super) fn progress(&self, replica: u64) -> Option<&Progress> {
+        self.node.raft.prs().get(replica)
+    }
+
     /// What Raft calls the replicas of a node that are members.
-    fn replicas_on(&self, node: NodeId) -> Vec<u64> {
+    pub(super) fn replicas_on(&self, node: NodeId) -> Vec<u64> {
         let members = self.node.raft.prs().iter().map(|(id, _)| *id);
         let here = |id: &u64| ReplicaId::from_raft(*id).is_some_and(|id| id.node() == node);
         let mut replicas: Vec<u64> = members.filter(here).collect();

@@ -31,6 +31,7 @@
 //! | `letter` | the encoding of Raft's messages |
 //! | `membership` | how a replica that lost something is replaced |
 //! | `id` | what Raft calls a replica |
+//! | `transfer` | the lead on its way to another replica |
 //! | `election` | election timeouts from a seed |
 //!
 //! **Invariant:** nothing of the library leaves this module, and nothing it sends leaves the node
@@ -65,6 +66,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod timing;
+mod transfer;
 
 pub use mutation::Mutation;
 pub use options::{Limits, Options};
