@@ -272,15 +272,19 @@ impl Client {
         result
     }
 
-    fn consistency(&self) -> i32 {
-        convert::wire_consistency(self.shared.options.consistency).into()
+    /// The consistency of a write: what only says how to read says nothing of it.
+    fn write_consistency(&self) -> i32 {
+        let level = self.shared.options.consistency.filter(|level| !level.is_of_reads());
+        convert::wire_consistency(level).0.into()
     }
 
     fn get_request(&self, key: Bytes, timeout_ms: u32) -> v1::GetRequest {
+        let (level, max_stale_ms) = convert::wire_consistency(self.shared.options.consistency);
         v1::GetRequest {
             keyspace: self.shared.options.keyspace.clone(),
             key,
-            consistency: self.consistency(),
+            consistency: level.into(),
+            max_stale_ms,
             timeout_ms,
             ..v1::GetRequest::default()
         }
@@ -298,7 +302,7 @@ impl Client {
             keyspace: self.shared.options.keyspace.clone(),
             key,
             value,
-            consistency: self.consistency(),
+            consistency: self.write_consistency(),
             timeout_ms,
             expiry: options.ttl.map(|ttl| v1::put_request::Expiry::TtlMs(ttl_ms(ttl))),
             tag: 0,
@@ -309,7 +313,7 @@ impl Client {
         v1::DeleteRequest {
             keyspace: self.shared.options.keyspace.clone(),
             key,
-            consistency: self.consistency(),
+            consistency: self.write_consistency(),
             timeout_ms,
         }
     }

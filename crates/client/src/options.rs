@@ -14,7 +14,8 @@ pub struct Options {
     pub endpoints: Vec<String>,
     /// The keyspace; `default` unless set.
     pub keyspace: String,
-    /// How many replicas must take part; the keyspace's default unless set.
+    /// What answers must promise; the keyspace's default unless set. A level that only says how to
+    /// read ([`Consistency::is_of_reads`]) says nothing of writes.
     pub consistency: Option<Consistency>,
     /// How long a request may take, repetitions included: up to 30 s, 2 s unless set.
     pub timeout: Duration,

@@ -121,6 +121,7 @@ impl Scan {
 
     async fn open(&self) -> Result<Streaming<v1::ScanResponse>, Error> {
         let Options { keyspace, consistency, .. } = self.client.options();
+        let (level, max_stale_ms) = convert::wire_consistency(*consistency);
         self.client
             .run(Effect::Reads, |attempt| {
                 let request = v1::ScanRequest {
@@ -129,7 +130,8 @@ impl Scan {
                     cursor: self.cursor.clone(),
                     limit: self.remaining.unwrap_or(0),
                     header_only: self.header_only,
-                    consistency: convert::wire_consistency(*consistency).into(),
+                    consistency: level.into(),
+                    max_stale_ms,
                     timeout_ms: attempt.timeout_ms(),
                 };
                 async move { attempt.kv().scan(request).await }

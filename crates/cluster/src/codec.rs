@@ -113,6 +113,10 @@ impl Reader {
             1 => Ok(Consistency::One),
             2 => Ok(Consistency::Quorum),
             3 => Ok(Consistency::All),
+            4 => Ok(Consistency::Lease),
+            5 => Ok(Consistency::Safe),
+            6 => Ok(Consistency::Follower),
+            7 => Ok(Consistency::Stale { max_ms: self.u32()? }),
             _ => Err(DecodeError("unknown consistency level")),
         }
     }
@@ -188,5 +192,12 @@ fn put_consistency(out: &mut BytesMut, level: Consistency) {
         Consistency::One => 1,
         Consistency::Quorum => 2,
         Consistency::All => 3,
+        Consistency::Lease => 4,
+        Consistency::Safe => 5,
+        Consistency::Follower => 6,
+        Consistency::Stale { .. } => 7,
     });
+    if let Consistency::Stale { max_ms } = level {
+        out.put_u32_le(max_ms);
+    }
 }

@@ -80,10 +80,13 @@ pub fn initial_layout(nodes: &[NodeId], wishes: &Wishes) -> Result<Layout, Place
             modes.push(mode);
             modes.len() - 1
         });
-        let one = mode == Mode::Eventual && asked == 2;
-        let level = if one { Consistency::One } else { Consistency::Quorum };
+        let (read, write) = match mode {
+            Mode::Strong => (Consistency::Lease, Consistency::Quorum),
+            Mode::Eventual if asked == 2 => (Consistency::One, Consistency::One),
+            Mode::Eventual => (Consistency::Quorum, Consistency::Quorum),
+        };
         let placement = u16::try_from(placement).unwrap_or(u16::MAX);
-        Keyspace { id, name: name.to_owned(), mode, placement, read: level, write: level }
+        Keyspace { id, name: name.to_owned(), mode, placement, read, write }
     };
     let mode = wishes.default_mode.unwrap_or(Mode::Strong);
     let mut keyspaces = vec![keyspace(KeyspaceId::DEFAULT, "default", mode)];

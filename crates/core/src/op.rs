@@ -118,7 +118,7 @@ pub struct Request {
     pub keyspace: KeyspaceId,
     /// What.
     pub op: Op,
-    /// How many replicas must take part; the keyspace's default when absent.
+    /// What the answer must promise; the keyspace's default when absent.
     pub consistency: Option<Consistency>,
     /// For reads: an answer older than this version is not accepted.
     pub min_version: Option<Version>,

@@ -8,31 +8,43 @@ use kvorum_core::{Consistency, Error, Expiry, Item, Op, Version, Want, limits};
 use crate::kvorum::v1;
 use v1::put_request::Expiry as WireExpiry;
 
-/// The consistency a request names; nothing when it leaves the choice to the keyspace.
+/// The consistency a request names; nothing when it leaves the choice to the keyspace. How old an
+/// answer may be means something for a stale read only.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a number without meaning.
-pub fn consistency(number: i32) -> Result<Option<Consistency>, Error> {
+pub fn consistency(number: i32, max_stale_ms: u32) -> Result<Option<Consistency>, Error> {
     match v1::Consistency::try_from(number) {
         Ok(v1::Consistency::Unspecified) => Ok(None),
         Ok(v1::Consistency::One) => Ok(Some(Consistency::One)),
         Ok(v1::Consistency::Quorum) => Ok(Some(Consistency::Quorum)),
         Ok(v1::Consistency::All) => Ok(Some(Consistency::All)),
+        Ok(v1::Consistency::Lease) => Ok(Some(Consistency::Lease)),
+        Ok(v1::Consistency::Safe) => Ok(Some(Consistency::Safe)),
+        Ok(v1::Consistency::Follower) => Ok(Some(Consistency::Follower)),
+        Ok(v1::Consistency::Stale) => Ok(Some(Consistency::Stale { max_ms: max_stale_ms })),
         Err(_) => Err(Error::invalid(format!(
-            "there is no consistency {number}; they are 0 (default), 1 (one), 2 (quorum), 3 (all)"
+            "there is no consistency {number}; they are 0 (default), 1 (one), 2 (quorum), 3 (all), \
+             4 (lease), 5 (safe), 6 (follower), 7 (stale)"
         ))),
     }
 }
 
-/// The message form of a consistency; nothing stands for the keyspace's default.
+/// The message form of a consistency, and how old an answer may be in milliseconds; nothing stands
+/// for the keyspace's default.
 #[must_use]
-pub const fn wire_consistency(level: Option<Consistency>) -> v1::Consistency {
-    match level {
+pub const fn wire_consistency(level: Option<Consistency>) -> (v1::Consistency, u32) {
+    let level = match level {
         None => v1::Consistency::Unspecified,
         Some(Consistency::One) => v1::Consistency::One,
         Some(Consistency::Quorum) => v1::Consistency::Quorum,
         Some(Consistency::All) => v1::Consistency::All,
-    }
+        Some(Consistency::Lease) => v1::Consistency::Lease,
+        Some(Consistency::Safe) => v1::Consistency::Safe,
+        Some(Consistency::Follower) => v1::Consistency::Follower,
+        Some(Consistency::Stale { max_ms }) => return (v1::Consistency::Stale, max_ms),
+    };
+    (level, 0)
 }
 
 /// The version a text names; nothing when it is empty.

@@ -15,7 +15,9 @@ pub(crate) struct Route {
     pub(crate) partition: PartitionId,
     /// How many replicas it needs.
     pub(crate) need: usize,
-    /// Its leader must do it.
+    /// What its answer must promise.
+    pub(crate) level: Consistency,
+    /// A strong partition: its leader must do it, unless the level says otherwise.
     pub(crate) strong: bool,
 }
 
@@ -40,11 +42,12 @@ pub(crate) fn route(request: &Request, layout: &Layout, now: Mono) -> Result<Rou
         Op::Count { partition } => named(layout, keyspace, *partition)?,
         Op::Txn(txn) => of_txn(layout, keyspace, txn)?,
     };
-    let need = need(request, keyspace).required(layout.replicas(partition).len());
+    let level = level(request, keyspace)?;
+    let need = level.required(layout.replicas(partition).len());
     if request.deadline <= now {
         return Err(Error::Timeout { need, acked: 0, executed: Executed::No });
     }
-    Ok(Route { partition, need, strong: keyspace.mode == Mode::Strong })
+    Ok(Route { partition, need, level, strong: keyspace.mode == Mode::Strong })
 }
 
 /// Bytes assumed for everything of a pending request that is neither key nor value: its place
@@ -87,15 +90,19 @@ fn page(limit: ScanLimit, want: Want, live: usize) -> usize {
 }
 
 /// The consistency level in force for a request.
-fn need(request: &Request, keyspace: &Keyspace) -> Consistency {
-    match (request.consistency, &request.op) {
-        // A strong keyspace is always read and written by a majority.
-        _ if keyspace.mode == Mode::Strong => Consistency::Quorum,
-        (_, Op::Count { .. }) => Consistency::One,
+///
+/// # Errors
+/// It has no meaning for the request.
+fn level(request: &Request, keyspace: &Keyspace) -> Result<Consistency, Error> {
+    if let Some(level) = request.consistency {
+        level.check(keyspace.mode, &request.op)?;
+    }
+    Ok(match (request.consistency, &request.op) {
+        (_, Op::Count { .. }) if keyspace.mode == Mode::Eventual => Consistency::One,
         (Some(level), _) => level,
         (None, op) if op.is_write() => keyspace.write,
         (None, _) => keyspace.read,
-    }
+    })
 }
 
 fn of_key(layout: &Layout, keyspace: &Keyspace, key: &[u8]) -> Result<PartitionId, Error> {

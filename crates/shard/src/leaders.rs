@@ -39,7 +39,11 @@ impl Shard {
         let Some(partition) = pending.seeks else { return };
         let here = self.groups.index(partition);
         let leader = self.leaders.0.get(&partition).copied();
-        if matches!(pending.origin, Origin::Peer { .. }) || leader.is_none_or(|l| l == self.me()) {
+        // A read that any replica may answer goes to one of them first; if that one cannot, to the
+        // leader like the others.
+        let anywhere = pending.hops == 0 && request.consistency.is_some_and(|l| l.by_any_replica());
+        let local = anywhere || leader.is_none_or(|leader| leader == self.me());
+        if matches!(pending.origin, Origin::Peer { .. }) || local {
             if let Some(group) = here {
                 pending.stage = Stage::Group(group);
                 pending.request = Shard::kept(&pending, &request);
@@ -64,7 +68,8 @@ impl Shard {
             let turns = usize::from(pending.hops).checked_rem(others().count())?;
             others().nth(turns)
         };
-        match leader.filter(usable).or_else(next) {
+        let other = || others().find(|node| anywhere && Some(*node) != leader);
+        match other().or(leader.filter(usable)).or_else(next) {
             Some(to) => self.send_to(to, pending, request, turn),
             None => self.rest(pending, request, turn),
         }

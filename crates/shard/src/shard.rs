@@ -223,7 +223,7 @@ impl Shard {
     fn admit(
         &mut self,
         origin: Origin,
-        request: Request,
+        mut request: Request,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let route = admission::route(&request, &self.layout, turn.now.mono)?;
@@ -244,6 +244,8 @@ impl Shard {
         let pending =
             Pending { origin, stage, weight, is_write, need, seeks, request: None, hops: 0 };
         if route.strong {
+            // Groups of strong partitions know no defaults.
+            request.consistency = Some(route.level);
             self.seek(pending, request, turn);
             return Ok(());
         }

@@ -7,10 +7,13 @@ use kvorum_core::{Header, Hlc, Writer};
 
 #[test]
 fn every_consistency_survives_the_wire() {
-    for level in [None, Some(Consistency::One), Some(Consistency::Quorum), Some(Consistency::All)] {
-        assert_eq!(consistency(wire_consistency(level).into()), Ok(level));
+    let levels = ["one", "quorum", "all", "lease", "safe", "follower", "stale:250"];
+    let levels = levels.map(|level| Some(level.parse().unwrap()));
+    for level in levels.into_iter().chain([None]) {
+        let (number, max_stale_ms) = wire_consistency(level);
+        assert_eq!(consistency(number.into(), max_stale_ms), Ok(level));
     }
-    assert!(consistency(4).unwrap_err().to_string().contains("no consistency 4"));
+    assert!(consistency(8, 0).unwrap_err().to_string().contains("no consistency 8"));
 }
 
 #[test]

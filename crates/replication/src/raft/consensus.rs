@@ -49,6 +49,8 @@ pub(super) struct Ready {
     pub(super) reads: Vec<(u64, u64)>,
     /// Replicas that are too far behind for the log.
     pub(super) behind: Vec<NodeId>,
+    /// Another replica is asked to lead at once.
+    pub(super) hands_over: bool,
 }
 
 /// One replica's part in the consensus.
@@ -224,6 +226,12 @@ impl Consensus {
         self.leads() && self.node.raft.commit_to_current_term()
     }
 
+    /// The index of the last entry, and of the last one that is known to be committed.
+    pub(super) fn front(&self) -> (u64, u64) {
+        let log = &self.node.raft.raft_log;
+        (log.last_index(), log.committed)
+    }
+
     /// Who leads, as far as is known.
     pub(super) fn leader(&self) -> Option<NodeId> {
         ReplicaId::from_raft(self.node.raft.leader_id).map(ReplicaId::node)
@@ -279,15 +287,25 @@ impl Consensus {
         }
     }
 
-    /// What follows, if anything does.
-    pub(super) fn ready(&mut self) -> Option<Ready> {
+    /// What follows, if anything does. Whoever is asked to lead at once is told that it need not
+    /// wait for this replica's lease, if `releases`.
+    pub(super) fn ready(&mut self, releases: bool) -> Option<Ready> {
         if !self.node.has_ready() {
             return None;
         }
         let mut found = self.node.ready();
         let mut ready = Ready { number: found.number(), ..Ready::default() };
         let mut behind = Vec::new();
-        ready.messages = letters(found.take_messages(), &mut behind);
+        let mut messages = found.take_messages();
+        let last_words =
+            messages.iter_mut().filter(|m| m.get_msg_type() == MessageType::MsgTimeoutNow);
+        for message in last_words {
+            ready.hands_over = true;
+            if releases {
+                Letter::release(message);
+            }
+        }
+        ready.messages = letters(messages, &mut behind);
         ready.promises = letters(found.take_persisted_messages(), &mut behind);
         ready.behind = behind;
         ready.committed = found.take_committed_entries();

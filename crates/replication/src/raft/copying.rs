@@ -201,6 +201,8 @@ impl Running {
         self.restart(log, options)?;
         self.receiver = None;
         ctx.out.count(Event::CopyTaken);
+        self.lease.received(ctx.now.mono);
+        self.unsaid.clear();
         for (ticket, executed) in self.proposals.take_all() {
             ctx.out.reply(ticket, Err(Error::CoordinatorLost { executed }));
         }

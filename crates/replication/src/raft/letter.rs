@@ -1,7 +1,9 @@
 //! The encoding of what two replicas of a group tell each other.
 //!
-//! A letter is a message of Raft, a piece of a copy (kind 16), the receipt of one (kind 17), or a
-//! replica's wish to be a member (kind 18).
+//! A letter is a message of Raft, a piece of a copy (kind 16), the receipt of one (kind 17), a
+//! replica's wish to be a member (kind 18), a follower's question how far it must have applied the
+//! log (kind 19: `number`), or the leader's answer (kind 20: `number | term | leads u8 | index |
+//! commit`).
 //! A message is `kind u8 | generation of the sender | of the receiver | term | log term | index | commit | commit term | reject u8 | reject hint |
 //! request snapshot | context bytes | count | entries`; numbers are varints. An entry is
 //! `kind u8 | term | index | data bytes`. The nodes are those of the envelope around it.
@@ -16,10 +18,12 @@ use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::id::ReplicaId;
 use super::membership::Join;
+use super::reading::{Front, Told};
 use super::snapshot::{Piece, Taken};
 use crate::wire::WireError;
 use crate::wire::primitive::{
-    get_bytes, get_flag, get_size, get_varint, put_bytes, put_flag, put_size, put_varint,
+    get_bytes, get_flag, get_optional, get_size, get_varint, put_bytes, put_flag, put_optional,
+    put_size, put_varint,
 };
 
 /// The messages that travel, each at the place that is its number on the wire. Raft has others,
@@ -43,6 +47,11 @@ pub(super) const MAX_NUMBER: u64 = 1 << 60;
 const PIECE: u8 = 16;
 const TAKEN: u8 = 17;
 const JOIN: u8 = 18;
+const ASK: u8 = 19;
+const TOLD: u8 = 20;
+
+/// What a leader says in the context of `MsgTimeoutNow`: it has no lease any more in this term.
+const RELEASED: &[u8] = b"released";
 
 /// What one replica tells another.
 #[derive(Debug, PartialEq)]
@@ -51,6 +60,8 @@ pub(super) enum Letter {
     Piece(Piece),
     Taken(Taken),
     Join(Join),
+    Ask(u64),
+    Told(Told),
 }
 
 impl Letter {
@@ -78,8 +89,31 @@ impl Letter {
                 out.put_u32_le(join.generation);
                 put_flag(&mut out, join.complete);
             }
+            Letter::Ask(number) => {
+                out.put_u8(ASK);
+                put_varint(&mut out, *number);
+            }
+            Letter::Told(Told { number, term, front }) => {
+                out.put_u8(TOLD);
+                put_varint(&mut out, *number);
+                put_varint(&mut out, *term);
+                put_optional(&mut out, *front, |out, front| {
+                    put_varint(out, front.index);
+                    put_varint(out, front.commit);
+                });
+            }
         }
         out.freeze()
+    }
+
+    /// Makes a leader's last word before another leads say that it has no lease any more.
+    pub(super) fn release(message: &mut Message) {
+        message.context = Bytes::from_static(RELEASED);
+    }
+
+    /// Whether a message says that the leader of its term has no lease any more.
+    pub(super) fn releases(message: &Message) -> bool {
+        message.get_msg_type() == MessageType::MsgTimeoutNow && message.context == RELEASED
     }
 
     /// Decodes a letter from one node to another.
@@ -97,6 +131,18 @@ impl Letter {
             JOIN => {
                 let generation = input.try_get_u32_le()?;
                 Letter::Join(Join { generation, complete: get_flag(&mut input)? })
+            }
+            ASK => Letter::Ask(get_varint(&mut input)?),
+            TOLD => {
+                let (number, term) = (get_varint(&mut input)?, get_varint(&mut input)?);
+                let front = get_optional(&mut input, |input| {
+                    Ok(Front { index: get_varint(input)?, commit: get_varint(input)? })
+                })?;
+                let far = front.is_some_and(|front| front.commit > MAX_NUMBER);
+                if far || term == 0 {
+                    return Err(WireError("a leader's answer makes no sense"));
+                }
+                Letter::Told(Told { number, term, front })
             }
             _ => Letter::Raft(get_message(&mut input, kind, from, to)?),
         };
@@ -233,7 +279,10 @@ mod tests {
     fn a_letter_comes_out_as_it_went_in_and_not_if_it_is_cut() {
         let taken = Taken { attempt: 300, number: 2, complete: true };
         let join = Join { generation: 7, complete: false };
-        for sent in [Letter::Raft(message()), Letter::Taken(taken), Letter::Join(join)] {
+        let told = |front| Letter::Told(Told { number: 1 << 40, term: 9, front });
+        let front = told(Some(Front { index: 300, commit: 299 }));
+        let letters = [Letter::Raft(message()), Letter::Taken(taken), Letter::Join(join)];
+        for sent in letters.into_iter().chain([Letter::Ask(u64::MAX), told(None), front]) {
             let bytes = sent.encode();
             assert_eq!(Letter::decode(bytes.clone(), node(1), node(2)).unwrap(), sent);
             for len in 0..bytes.len() {

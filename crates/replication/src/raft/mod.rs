@@ -3,8 +3,8 @@
 //!
 //! A [`Replica`] is one replica of one group. What clients ask in one turn becomes one entry of
 //! the log (or few, if it is much), so that a majority has it after one frame to each peer and one
-//! sync on each node. Reads wait for one round that confirms that the leader still leads; all
-//! reads of a turn share it.
+//! sync on each node. The leader answers reads by itself while it has a lease; else they wait for one
+//! round that confirms that it still leads, which all reads of a turn share.
 //!
 //! | module | what |
 //! |---|---|
@@ -23,7 +23,9 @@
 //! | `action` | what one action makes of one value |
 //! | `decimal` | sums of decimal numbers |
 //! | `apply` | committed entries on their way through the machine into the store |
-//! | `reads` | reads that wait until the leader is confirmed |
+//! | `reads` | reads that wait until it is known what they must see |
+//! | `reading` | how a leader and a follower find that out |
+//! | `lease` | when a leader may answer by itself, and when a new one must not answer yet |
 //! | `serve` | their answers |
 //! | `snapshot` | a copy of the partition for a replica that is too far behind, in pieces |
 //! | `copying` | how a replica sends and receives one |
@@ -44,6 +46,7 @@ mod copying;
 mod decimal;
 mod election;
 mod id;
+mod lease;
 mod letter;
 mod log;
 mod machine;
@@ -52,6 +55,7 @@ mod mutation;
 mod options;
 mod payload;
 mod proposals;
+mod reading;
 mod reads;
 mod replica;
 mod requests;

@@ -27,18 +27,46 @@ pub enum Mutation {
     /// Say that what was proposed is not executed, as soon as another leads.
     #[cfg(any(test, feature = "mutations"))]
     RefuseProposed,
+    /// Measure the age of a lease with the wall clock only.
+    #[cfg(any(test, feature = "mutations"))]
+    LeaseByWallClock,
+    /// Go on with a lease after another replica was told that it is over.
+    #[cfg(any(test, feature = "mutations"))]
+    LeaseAfterTransfer,
+    /// Let a new leader answer before the leases of earlier ones are over.
+    #[cfg(any(test, feature = "mutations"))]
+    NoWaitForLease,
+    /// Let what a follower reads for one leader go on under the next one.
+    #[cfg(any(test, feature = "mutations"))]
+    FollowerReadSurvivesTerm,
+    /// Let a follower answer without the leader's word.
+    #[cfg(any(test, feature = "mutations"))]
+    FollowerReadWithoutIndex,
+    /// Take whatever is known for new enough for a read that may be old.
+    #[cfg(any(test, feature = "mutations"))]
+    StaleWithoutBound,
+    /// Commit an entry of an older term as soon as a majority has it.
+    #[cfg(any(test, feature = "mutations"))]
+    CommitOlderByCount,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 6] = [
+    pub const ALL: [Mutation; 13] = [
         Mutation::PromiseBeforeDurable,
         Mutation::ReadWithoutRound,
         Mutation::ForgetApplied,
         Mutation::KeepIdentity,
         Mutation::ExpireByOwnClock,
         Mutation::RefuseProposed,
+        Mutation::LeaseByWallClock,
+        Mutation::LeaseAfterTransfer,
+        Mutation::NoWaitForLease,
+        Mutation::FollowerReadSurvivesTerm,
+        Mutation::FollowerReadWithoutIndex,
+        Mutation::StaleWithoutBound,
+        Mutation::CommitOlderByCount,
     ];
 }
 
@@ -49,4 +77,11 @@ questions! {
     keeps_identity asks KeepIdentity;
     expires_by_own_clock asks ExpireByOwnClock;
     refuses_proposed asks RefuseProposed;
+    leases_by_wall_clock asks LeaseByWallClock;
+    keeps_released_lease asks LeaseAfterTransfer;
+    does_not_wait_for_leases asks NoWaitForLease;
+    keeps_reads_of_followers asks FollowerReadSurvivesTerm;
+    follows_without_asking asks FollowerReadWithoutIndex;
+    forgets_how_old asks StaleWithoutBound;
+    commits_by_count asks CommitOlderByCount;
 }

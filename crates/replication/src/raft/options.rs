@@ -35,6 +35,9 @@ pub struct Limits {
     /// A replica that has not heard of a leader for this many ticks, or at random up to twice as
     /// many, wants to lead.
     pub election_ticks: usize,
+    /// How long after it created an entry a leader may answer reads by itself. The same on all
+    /// nodes, because a new leader is silent for so long; at most the shortest election timeout.
+    pub lease: Duration,
     /// Bytes of values that one command may write.
     pub max_write_bytes: usize,
     /// Commands of one turn of more bytes than this are several entries.
@@ -58,6 +61,7 @@ impl Limits {
     pub const SERVER: Limits = Limits {
         tick: Duration::from_millis(50),
         election_ticks: 15,
+        lease: Duration::from_millis(500),
         max_write_bytes: 8 << 20,
         entry_bytes: 256 << 10,
         max_uncommitted_bytes: 16 << 20,

@@ -31,6 +31,8 @@ pub(super) struct Proposals {
     arrived: Vec<Write>,
     /// Reads that want time to pass.
     late: Vec<Waiting>,
+    /// An entry is wanted only so that the leader's lease goes on.
+    renews: bool,
     /// The entries under way, in the order of their places.
     proposed: VecDeque<Proposed>,
     bytes: usize,
@@ -57,6 +59,11 @@ impl Proposals {
         self.late.push(read);
     }
 
+    /// Asks for an entry, whether there are commands or not.
+    pub(super) const fn renew(&mut self) {
+        self.renews = true;
+    }
+
     /// Bytes of the writes that have no answer yet.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
@@ -79,7 +86,9 @@ impl Proposals {
         let mut reads = std::mem::take(&mut self.late);
         // The clock may have gone back since they arrived.
         let time_ms = reads.iter().map(|read| read.arrived_ms).fold(time_ms, u64::max);
-        while writes.peek().is_some() || !reads.is_empty() {
+        let mut renews = std::mem::take(&mut self.renews);
+        while writes.peek().is_some() || !reads.is_empty() || std::mem::take(&mut renews) {
+            renews = false;
             let mut payload = Payload { time_ms, commands: Vec::new() };
             let mut commands = Vec::new();
             let mut bytes = 0;
@@ -134,6 +143,14 @@ impl Proposals {
                 out.reply(ticket, Err(Error::NotLeader { leader: None }));
             }
         }
+    }
+
+    /// Takes the reads: another leader may have committed more than they may see.
+    pub(super) fn take_reads(&mut self) -> Vec<Waiting> {
+        let proposed = self.proposed.iter_mut().flat_map(|proposed| proposed.reads.drain(..));
+        let mut reads: Vec<Waiting> = proposed.collect();
+        reads.append(&mut self.late);
+        reads
     }
 
     /// Takes those whose callers have stopped waiting, and whether they may have been executed.

@@ -62,6 +62,14 @@ impl Replica {
         }
     }
 
+    /// Asks another replica to lead, if this one leads.
+    #[cfg(test)]
+    pub(super) fn hand_over(&mut self, to: kvorum_core::NodeId) {
+        if let Stage::Running(running) = &mut self.stage {
+            running.consensus.hand_over(to);
+        }
+    }
+
     fn damaged(&mut self, ctx: &mut Context<'_>) {
         ctx.out.count(Event::Corrupt);
         self.lose(ctx);

@@ -5,7 +5,7 @@ use kvorum_core::{Error, Executed, Request};
 use super::machine;
 use super::options::Options;
 use super::proposals::Write;
-use super::reads::Waiting;
+use super::reads::{Waiting, is_safe};
 use super::room::overhead;
 use super::running::Running;
 use crate::{Context, Ticket};
@@ -19,12 +19,17 @@ impl Running {
         ticket: Ticket,
         request: Request,
     ) {
-        if !self.consensus.leads() {
+        let reads = !request.op.is_write();
+        let follows = reads && self.may_follow(request.consistency);
+        if !self.consensus.leads() && !follows {
             let leader = self.consensus.leader();
             ctx.out.reply(ticket, Err(Error::NotLeader { leader }));
             return;
         }
-        if !request.op.is_write() {
+        if reads {
+            if !request.consistency.is_some_and(is_safe) {
+                self.lease.want();
+            }
             self.reads.push(Waiting { ticket, request, arrived_ms: self.clock_ms(ctx) });
             return;
         }

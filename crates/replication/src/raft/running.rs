@@ -4,22 +4,22 @@
 //! confirmation, and carries out what Raft wants done: one commit to the store, one batch of
 //! messages. So all groups of a node share one sync and one frame to each peer.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use kvorum_core::{Change, Error, Executed, Lsn, Mono, NodeId, Store};
 
-use super::apply::Applying;
+use super::apply::{Applied, Applying};
 use super::consensus::{Consensus, Ready};
 use super::election::Draw;
 use super::id::ReplicaId;
+use super::lease::Lease;
 use super::letter::Letter;
 use super::log::{Damaged, Home, Log};
 use super::options::Options;
 use super::proposals::Proposals;
-use super::reads::{Reads, Waiting};
+use super::reads::Reads;
 use super::room::entry_bytes;
-use super::serve::{NotYet, Reader};
 use super::snapshot::{Receiver, Sender};
 use super::timing::Reluctance;
 use crate::{Context, Event, Input, Message};
@@ -47,8 +47,13 @@ pub(super) struct Running {
     pub(super) applying: Applying,
     /// The last change of this replica in the store.
     pub(super) written: Option<Lsn>,
-    /// The term in which it led when the last turn ended.
-    led: Option<u64>,
+    /// The term, and who led, when the last turn ended.
+    pub(super) followed: (u64, Option<NodeId>),
+    pub(super) lease: Lease,
+    /// What has been applied and what followers have asked, of which nothing is said yet, because
+    /// an earlier leader may have a lease.
+    pub(super) unsaid: Vec<Applied>,
+    pub(super) untold: BTreeMap<NodeId, (u64, u64)>,
     pub(super) reluctance: Reluctance,
     /// When it asks to lead, if nobody does by then.
     pub(super) campaign: Option<Mono>,
@@ -97,18 +102,25 @@ impl Running {
         let mut draw = Draw::new(options.seed);
         let me = ReplicaId::new(ctx.me, log.state.generation);
         let is_member = log.state.conf.voters.contains(&me.raft());
+        let lease = Lease::new(log.last() > 0, ctx.now.mono);
         let consensus = Consensus::new(me, log, &options.limits, draw.fork())?;
+        // The seed is new at every start, so these numbers have not been used before.
+        let first = Draw::new(options.seed ^ ctx.now.mono.0).between(1, 1 << 31);
+        let reads = Reads::new((first as u64) << 24);
         let mut running = Running {
             me,
             is_member,
             consensus,
             draw,
             proposals: Proposals::default(),
-            reads: Reads::default(),
+            reads,
             todo: VecDeque::new(),
             applying: Applying::default(),
             written: None,
-            led: None,
+            followed: (0, None),
+            lease,
+            unsaid: Vec::new(),
+            untold: BTreeMap::new(),
             reluctance: Reluctance::default(),
             campaign: None,
             ticks: 0,
@@ -126,7 +138,7 @@ impl Running {
 
     /// When time is to be looked at next.
     pub(super) fn wake(&self) -> Mono {
-        let others = [self.retry, self.campaign];
+        let others = [self.retry, self.campaign, self.lease.silent_until()];
         others.into_iter().flatten().fold(self.next_tick, Mono::min)
     }
 
@@ -175,7 +187,20 @@ impl Running {
                 ctx.out.count(Event::Shed);
                 Ok(())
             }
-            Ok(Letter::Raft(message)) => self.consensus.step(message),
+            Ok(Letter::Raft(message)) => {
+                if Letter::releases(&message) {
+                    self.lease.is_released(message.term);
+                }
+                if !message.entries.is_empty() {
+                    self.lease.received(ctx.now.mono);
+                }
+                self.consensus.step(message)
+            }
+            Ok(Letter::Ask(number)) => {
+                self.asked(ctx, from, number);
+                Ok(())
+            }
+            Ok(Letter::Told(told)) => self.told(ctx, from, told),
             Ok(Letter::Piece(piece)) => self.piece(options, ctx, from, piece),
             Ok(Letter::Taken(taken)) => self.taken(ctx, from, taken),
             Ok(Letter::Join(join)) => {
@@ -198,18 +223,15 @@ impl Running {
         options: &Options,
         ctx: &mut Context<'_>,
     ) -> Result<(), Damaged> {
+        if options.commits_by_count() {
+            self.consensus.commit_by_count();
+        }
+        self.reads.grant_known(ctx.now.mono, options.forgets_how_old());
+        self.notice_leader(options, ctx);
         let time_ms = self.clock_ms(ctx);
         let entry_bytes = entry_bytes(&options.limits, ctx.store);
         self.proposals.propose(&mut self.consensus, time_ms, entry_bytes, ctx.out);
-        if self.consensus.can_confirm()
-            && let Some(round) = self.reads.begin_round()
-        {
-            self.consensus.confirm(round);
-            ctx.out.count(Event::ReadRound);
-            if options.reads_without_round() {
-                self.reads.confirmed(round, 0);
-            }
-        }
+        self.begin_reads(options, ctx);
         loop {
             self.do_what_is_due(options, ctx)?;
             let blocked = !self.applying.is_done() && !self.consensus.log().state.incomplete;
@@ -217,27 +239,19 @@ impl Running {
                 self.retry = Some(ctx.now.mono + std::time::Duration::from_millis(1));
                 break;
             }
-            let Some(ready) = self.consensus.ready() else { break };
-            self.carry_out(ready, ctx);
+            let releases = !self.lease.is_silent(ctx.now.mono);
+            let Some(ready) = self.consensus.ready(releases) else { break };
+            self.carry_out(ready, options, ctx);
         }
         self.begin_copy(options, ctx)?;
         self.check_membership(ctx);
-        let leads = self.consensus.leads().then(|| self.consensus.term());
-        if leads != self.led || leads.is_none() {
-            if leads.is_some() {
-                ctx.out.count(Event::Elected);
-            }
-            self.led = leads;
-            let leader = self.consensus.leader();
-            for read in self.reads.take_all() {
-                ctx.out.reply(read.ticket, Err(Error::NotLeader { leader }));
-            }
-            self.proposals.deposed(options, leader, ctx.out);
-        }
         Ok(())
     }
 
-    fn carry_out(&mut self, ready: Ready, ctx: &mut Context<'_>) {
+    fn carry_out(&mut self, ready: Ready, options: &Options, ctx: &mut Context<'_>) {
+        if ready.hands_over {
+            self.lease.release(options);
+        }
         for (to, letter) in ready.messages {
             if letter.len() > SMALL && !ctx.peers.has_room(to) {
                 // Raft sends it again when the follower has answered what is under way.
@@ -252,7 +266,7 @@ impl Running {
         self.applying.push(ready.committed);
         self.behind.extend(ready.behind);
         for (round, index) in ready.reads {
-            self.reads.confirmed(round, index);
+            self.confirmed(ctx, round, index);
         }
     }
 
@@ -302,56 +316,40 @@ impl Running {
                 Todo::Persisted(number) => ctx.out.notify(after, number),
             }
         }
-        let mut applied = Vec::new();
         let consensus = &mut self.consensus;
         let sender = &mut self.sender;
         if !consensus.log().state.incomplete {
-            self.applying.run(consensus, sender, ctx.store, options, &mut applied)?;
+            self.applying.run(consensus, sender, ctx.store, options, &mut self.unsaid)?;
         }
-        let reads = self.proposals.settle(applied, ctx.out);
-        self.answer_all(options, ctx, reads)?;
         if self.sender.as_ref().is_some_and(Sender::is_too_large) {
             self.end_copy(false);
         }
-        if self.applying.is_done() {
-            let ready = self.reads.take_ready(self.consensus.log().state.applied);
-            self.answer_all(options, ctx, ready)?;
-        }
-        Ok(())
+        self.say(options, ctx)
     }
 
-    fn answer_all(
-        &mut self,
-        options: &Options,
-        ctx: &mut Context<'_>,
-        reads: Vec<Waiting>,
-    ) -> Result<(), Damaged> {
-        let log_ms = self.consensus.log().state.time_ms();
-        let mut result = Ok(());
-        for read in reads {
-            let wall_ms = read.arrived_ms;
-            let time_ms = if options.expires_by_own_clock() { ctx.now.wall_ms } else { log_ms };
-            let mut reader = Reader { store: ctx.store, slots: &options.slots, time_ms, wall_ms };
-            match reader.answer(&read.request) {
-                Ok(outcome) => ctx.out.reply(read.ticket, outcome),
-                Err(NotYet::TimeMustPass) => {
-                    self.proposals.push_time(read);
-                    self.retry = Some(ctx.now.mono);
-                }
-                Err(NotYet::Damaged(damaged)) => {
-                    result = Err(damaged);
-                    ctx.out.reply(read.ticket, Err(Error::NotLeader { leader: None }));
-                }
+    /// Answers what is applied, unless an earlier leader may still have a lease.
+    fn say(&mut self, options: &Options, ctx: &mut Context<'_>) -> Result<(), Damaged> {
+        if self.lease.is_silent(ctx.now.mono) {
+            if self.proposals.entries() == 0 {
+                // Nobody waits for it.
+                self.unsaid.clear();
             }
+            return Ok(());
         }
-        result
+        let applied = std::mem::take(&mut self.unsaid);
+        let reads = self.proposals.settle(applied, ctx.out);
+        self.answer_all(options, ctx, reads)?;
+        self.tell_late(ctx);
+        self.answer_ready(options, ctx)
     }
 
     /// This replica goes no further: whoever waits for it must ask another.
     pub(super) fn abandon(&mut self, ctx: &mut Context<'_>) {
-        for read in self.reads.take_all() {
+        let (reads, questions) = self.reads.take_all();
+        for read in reads {
             ctx.out.reply(read.ticket, Err(Error::NotLeader { leader: None }));
         }
+        self.tell(ctx, questions, None);
         for (ticket, executed) in self.proposals.take_all() {
             let error = match executed {
                 Executed::No => Error::NotLeader { leader: None },

@@ -3,6 +3,7 @@
 mod histories;
 mod hostile;
 mod leadership;
+mod leases;
 mod linear;
 mod scripts;
 mod world;

@@ -47,6 +47,7 @@ impl Running {
     /// [`Damaged`] if something is lost here.
     pub(super) fn time(&mut self, options: &Options, ctx: &mut Context<'_>) -> Result<(), Damaged> {
         let now = ctx.now.mono;
+        self.lease.speak(now);
         if self.retry.is_some_and(|retry| retry <= now) {
             self.retry = None;
         }
@@ -62,6 +63,9 @@ impl Running {
         self.ticks += 1;
         self.schedule(options, now);
         self.consensus.tick();
+        if self.lease.renews(options, now) && !ctx.clock_suspect {
+            self.proposals.renew();
+        }
         self.check_copy(ctx)?;
         self.join(options, ctx);
         self.drop_log(options, ctx);

@@ -106,7 +106,7 @@ fn scan_of(request: v1::ScanRequest, caller: &Caller) -> Result<Scan, Error> {
         from: decode_cursor(&request.cursor)?,
         limit: PAGE_ITEMS,
         want: convert::want(request.header_only),
-        consistency: convert::consistency(request.consistency)?,
+        consistency: convert::consistency(request.consistency, request.max_stale_ms)?,
         timeout: caller.timeout(request.timeout_ms),
         keyspace: request.keyspace,
         prefix: request.prefix,

@@ -56,14 +56,16 @@ pub fn routes(api: Api) -> Api {
 
 /// Documents the headers of [`How`].
 pub fn run_headers(doc: Doc) -> Doc {
-    doc.header("X-Kvorum-Consistency", "one, quorum or all; the keyspace's default when absent.")
+    let levels = "one, quorum or all; for reads of strong keyspaces lease, safe, follower or \
+                  stale:MILLISECONDS. The keyspace's default when absent.";
+    doc.header("X-Kvorum-Consistency", levels)
         .header("X-Kvorum-Timeout-Ms", "How long to wait, up to 30000; 2000 when absent.")
 }
 
 /// How a request wants to be run, by its headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct How {
-    /// How many replicas must take part.
+    /// What the answer must promise.
     pub consistency: Option<Consistency>,
     /// The oldest version that is good enough.
     pub min_version: Option<Version>,

@@ -90,7 +90,7 @@ impl Call<'_, '_> {
 
     /// Submits the only operation of a command.
     pub(super) fn one(&mut self, op: Op, render: Render) -> Handled {
-        self.calls.submit(self.client.aim(), op, 0);
+        self.calls.submit(self.client.aim(self.calls.node()), op, 0);
         Ok(Step::One(render))
     }
 

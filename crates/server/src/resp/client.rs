@@ -31,6 +31,8 @@ pub(super) struct Client {
     pub(super) read: Option<Consistency>,
     /// The consistency of its writes, if it chose one.
     pub(super) write: Option<Consistency>,
+    /// Its reads of strong keyspaces may go to any replica (`READONLY`), unless it chose otherwise.
+    pub(super) by_any_replica: bool,
     /// Which replies it wants.
     pub(super) replies: Replies,
     /// The transaction it has begun (`MULTI`).
@@ -50,6 +52,7 @@ impl Client {
             keyspace: KeyspaceId::DEFAULT,
             read: None,
             write: None,
+            by_any_replica: false,
             replies: Replies::On,
             transaction: None,
             watched: Vec::new(),
@@ -84,8 +87,10 @@ impl Client {
     }
 
     /// Where its commands run.
-    pub(super) const fn aim(&self) -> Aim {
-        Aim { keyspace: self.keyspace, read: self.read, write: self.write }
+    pub(super) fn aim(&self, node: &dyn NodeView) -> Aim {
+        let follows = self.by_any_replica && self.is_strong(node);
+        let read = self.read.or(follows.then_some(Consistency::Follower));
+        Aim { keyspace: self.keyspace, read, write: self.write }
     }
 
     /// Selects a keyspace by number: 0 is `default`, the others follow in the order of their ids.

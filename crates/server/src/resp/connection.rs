@@ -172,8 +172,8 @@ pub(super) fn wait(call: &mut Call<'_, '_>) -> Handled {
     }
 }
 
-/// `KV.CONSISTENCY [READ level] [WRITE level]`: chooses how many replicas must take part in the
-/// commands of this connection; `DEFAULT` goes back to the keyspace's own. Without arguments it
+/// `KV.CONSISTENCY [READ level] [WRITE level]`: chooses what the commands of this connection
+/// promise; `DEFAULT` goes back to the keyspace's own. Without arguments it
 /// tells what is in force.
 pub(super) fn consistency(call: &mut Call<'_, '_>) -> Handled {
     if call.args.len() == 1 {
@@ -198,8 +198,16 @@ pub(super) fn consistency(call: &mut Call<'_, '_>) -> Handled {
     call.simple("OK")
 }
 
+/// `READONLY` and `READWRITE`: whether reads of strong keyspaces may be answered by any replica. They
+/// are linearizable all the same, so nothing old is ever read.
+pub(super) fn by_any_replica<const MAY: bool>(call: &mut Call<'_, '_>) -> Handled {
+    call.client.by_any_replica = MAY;
+    call.simple("OK")
+}
+
 fn tell_consistency(call: &mut Call<'_, '_>) -> Handled {
-    let Client { keyspace, read, write, .. } = call.client;
+    let Client { keyspace, write, .. } = &*call.client;
+    let read = call.client.aim(call.calls.node()).read;
     let layout = call.calls.node().layout().ok_or_else(super::scan::layout_unknown)?;
     let own = layout.keyspace(*keyspace).ok_or_else(super::scan::layout_unknown)?;
     call.reply.map(3);

@@ -18,7 +18,7 @@ pub(super) fn dbsize(call: &mut Call<'_, '_>) -> Handled {
     let layout = call.calls.node().layout().ok_or_else(layout_unknown)?;
     let partitions: Vec<PartitionId> = layout.partitions(call.client.keyspace).collect();
     let partitions = partitions.into_iter();
-    let aim = call.client.aim();
+    let aim = call.client.aim(call.calls.node());
     let mut size = Size { aim, partitions, open: 0, keys: 0, failure: None };
     size.submit(&mut call.calls);
     if size.open == 0 {

@@ -73,7 +73,7 @@ fn start(call: &mut Call<'_, '_>, kind: Kind, step: usize) -> Handled {
     let keys = args.len() / step;
     let mut many = Many {
         kind,
-        aim: call.client.aim(),
+        aim: call.client.aim(call.calls.node()),
         keys,
         args: args.into_iter(),
         submitted: 0,

@@ -74,7 +74,7 @@ pub(super) fn submit(call: &mut Call<'_, '_>, plan: Plan) -> Handled {
         Some(key) => Op::Get { key: key.clone(), want: Want::Value },
         None => Op::Txn(plan.txn),
     };
-    call.calls.submit(call.client.aim(), op, 0);
+    call.calls.submit(call.client.aim(call.calls.node()), op, 0);
     Ok(Step::Many(Box::new(Alone { say: plan.say, written, outcome: None })))
 }
 

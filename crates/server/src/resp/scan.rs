@@ -63,7 +63,7 @@ pub(super) fn randomkey(call: &mut Call<'_, '_>) -> Handled {
 fn begin(call: &mut Call<'_, '_>, purpose: Purpose, place: Cursor, options: Options) -> Handled {
     let layout = call.calls.node().layout().ok_or_else(layout_unknown)?;
     let mut scan = Scan {
-        aim: call.client.aim(),
+        aim: call.client.aim(call.calls.node()),
         purpose,
         layout,
         options,

@@ -184,7 +184,7 @@ pub(super) fn exec(call: &mut Call<'_, '_>) -> Handled {
         return Err(ErrorReply::from(Error::CrossSlot));
     }
     let written = written(&txn);
-    call.calls.submit(call.client.aim(), Op::Txn(txn), 0);
+    call.calls.submit(call.client.aim(call.calls.node()), Op::Txn(txn), 0);
     Ok(Step::Many(Box::new(Exec { parts, written, outcome: None })))
 }
 
@@ -295,7 +295,7 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Handled {
     }
     for (part, watched) in (0..).zip(&watched) {
         let op = Op::Get { key: watched.key.clone(), want: Want::Header };
-        call.calls.submit(call.client.aim(), op, part);
+        call.calls.submit(call.client.aim(call.calls.node()), op, part);
     }
     let open = watched.len();
     Ok(Step::Alone(Box::new(Watch { watched, open, failure: None })))

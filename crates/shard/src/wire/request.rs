@@ -15,12 +15,7 @@ use super::{get_partition, get_text, put_partition, put_text};
 pub(super) fn encode(request: &Request, out: &mut BytesMut) {
     put_optional(out, request.identity.user(), put_text);
     out.put_u32_le(request.keyspace.0);
-    out.put_u8(match request.consistency {
-        None => 0,
-        Some(Consistency::One) => 1,
-        Some(Consistency::Quorum) => 2,
-        Some(Consistency::All) => 3,
-    });
+    put_consistency(out, request.consistency);
     put_optional(out, request.min_version, put_version);
     encode_op(&request.op, out);
 }
@@ -30,17 +25,41 @@ pub(super) fn decode(input: &mut Bytes) -> Result<Request, WireError> {
     let user = get_optional(input, get_text)?;
     let identity = user.map_or(Identity::ANONYMOUS, Identity::named);
     let keyspace = KeyspaceId(input.try_get_u32_le()?);
-    let consistency = match input.try_get_u8()? {
-        0 => None,
-        1 => Some(Consistency::One),
-        2 => Some(Consistency::Quorum),
-        3 => Some(Consistency::All),
-        _ => return Err(WireError("unknown consistency level")),
-    };
+    let consistency = get_consistency(input)?;
     let min_version = get_optional(input, get_version)?;
     let op = decode_op(input)?;
     let deadline = Mono::default();
     Ok(Request { identity, keyspace, op, consistency, min_version, deadline })
+}
+
+fn put_consistency(out: &mut BytesMut, level: Option<Consistency>) {
+    out.put_u8(match level {
+        None => 0,
+        Some(Consistency::One) => 1,
+        Some(Consistency::Quorum) => 2,
+        Some(Consistency::All) => 3,
+        Some(Consistency::Lease) => 4,
+        Some(Consistency::Safe) => 5,
+        Some(Consistency::Follower) => 6,
+        Some(Consistency::Stale { .. }) => 7,
+    });
+    if let Some(Consistency::Stale { max_ms }) = level {
+        out.put_u32_le(max_ms);
+    }
+}
+
+fn get_consistency(input: &mut Bytes) -> Result<Option<Consistency>, WireError> {
+    Ok(match input.try_get_u8()? {
+        0 => None,
+        1 => Some(Consistency::One),
+        2 => Some(Consistency::Quorum),
+        3 => Some(Consistency::All),
+        4 => Some(Consistency::Lease),
+        5 => Some(Consistency::Safe),
+        6 => Some(Consistency::Follower),
+        7 => Some(Consistency::Stale { max_ms: input.try_get_u32_le()? }),
+        _ => return Err(WireError("unknown consistency level")),
+    })
 }
 
 fn encode_op(op: &Op, out: &mut BytesMut) {

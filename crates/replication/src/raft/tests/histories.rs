@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kvorum_core::{
-    Action, Compare, Condition, Error, Executed, Expiry, NodeId, Op, Outcome, Output, Reply, Step,
-    Txn, Want,
+    Action, Compare, Condition, Consistency, Error, Executed, Expiry, NodeId, Op, Outcome, Output,
+    Reply, Step, Txn, Want,
 };
 
 use super::linear::{Did, Operation};
@@ -16,13 +16,23 @@ use crate::raft::Mutation;
 
 const NODES: u32 = 3;
 const KEYS: usize = 3;
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 5;
 
 /// A client that asks one thing after the other.
 struct Client {
-    /// What it asked, where, when, and what it should note.
-    waiting: Option<(Ticket, usize, Operation, Op)>,
+    waiting: Option<Asked>,
     node: NodeId,
+}
+
+/// What a client waits for.
+struct Asked {
+    ticket: Ticket,
+    node: NodeId,
+    /// The number of the key.
+    at: usize,
+    operation: Operation,
+    op: Op,
+    level: Option<Consistency>,
 }
 
 struct Run {
@@ -30,6 +40,8 @@ struct Run {
     clients: Vec<Client>,
     values: u64,
     history: BTreeMap<usize, Vec<Operation>>,
+    /// Reads that may have been old: their beginnings lie so much earlier.
+    old: BTreeMap<usize, Vec<Operation>>,
     answered: usize,
     violation: bool,
     /// A rule is broken, so a violation is no surprise.
@@ -70,6 +82,7 @@ impl Run {
             clients,
             values: 1_000_000,
             history: BTreeMap::new(),
+            old: BTreeMap::new(),
             answered: 0,
             violation: false,
             expected: mutation.is_some(),
@@ -111,28 +124,45 @@ impl Run {
 
     fn ask(&mut self, client: usize) {
         let at = self.world.draw.between(0, KEYS);
-        let (did, op) = self.invent(at);
+        let (act, op) = self.invent(at);
         let began = self.world.now.0;
-        self.send(client, at, Operation { began, ended: None, act: did }, op);
+        let level = match self.world.draw.between(0, 8) {
+            _ if op.is_write() => None,
+            0 | 1 => Some(Consistency::Safe),
+            2 | 3 => Some(Consistency::Follower),
+            4 => Some(Consistency::Stale { max_ms: [0, 50, 400][self.world.draw.between(0, 3)] }),
+            _ => Some(Consistency::Lease),
+        };
+        if level.is_some_and(Consistency::by_any_replica) {
+            self.clients[client].node = node(self.world.draw.between(1, 4));
+        }
+        self.send(client, at, Operation { began, ended: None, act }, op, level);
     }
 
-    fn send(&mut self, client: usize, at: usize, operation: Operation, op: Op) {
+    fn send(
+        &mut self,
+        client: usize,
+        at: usize,
+        operation: Operation,
+        op: Op,
+        level: Option<Consistency>,
+    ) {
         let target = self.clients[client].node;
         if !self.world.is_alive(target) {
             self.clients[client].node = node(self.world.draw.between(1, 4));
             return;
         }
-        let ticket = self.world.ask(target, op.clone(), Duration::from_secs(2));
-        self.clients[client].waiting = Some((ticket, at, operation, op));
+        let ticket = self.world.ask_at(level, target, op.clone(), Duration::from_secs(2));
+        self.clients[client].waiting =
+            Some(Asked { ticket, node: target, at, operation, op, level });
     }
 
     /// Clients whose node is gone wait no longer: what they asked may have happened.
     fn give_up(&mut self, gone: NodeId) {
         for client in 0..CLIENTS {
-            if self.clients[client].node == gone
-                && let Some((_, at, operation, _)) = self.clients[client].waiting.take()
-            {
-                self.note(at, operation);
+            let waiting = self.clients[client].waiting.take_if(|asked| asked.node == gone);
+            if let Some(asked) = waiting {
+                self.note(asked.at, asked.operation);
             }
         }
     }
@@ -146,28 +176,22 @@ impl Run {
 
     fn hear(&mut self) {
         for (_, ticket, outcome) in std::mem::take(&mut self.world.answers) {
-            let waits = |c: &Client| c.waiting.as_ref().is_some_and(|(t, ..)| *t == ticket);
+            let waits = |c: &Client| c.waiting.as_ref().is_some_and(|asked| asked.ticket == ticket);
             let Some(client) = self.clients.iter().position(waits) else { continue };
-            let (_, at, operation, op) = self.clients[client].waiting.take().unwrap();
-            self.heard(client, at, operation, op, outcome);
+            let asked = self.clients[client].waiting.take().unwrap();
+            self.heard(client, asked, outcome);
         }
     }
 
-    fn heard(
-        &mut self,
-        client: usize,
-        at: usize,
-        mut operation: Operation,
-        op: Op,
-        outcome: Outcome<Reply>,
-    ) {
+    fn heard(&mut self, client: usize, asked: Asked, outcome: Outcome<Reply>) {
+        let Asked { at, mut operation, op, level, .. } = asked;
         match (outcome, &mut operation.act) {
             (Err(Error::NotLeader { leader }), _) => {
                 let other = node(self.world.draw.between(1, 4));
                 self.clients[client].node = leader.unwrap_or(other);
                 if leader.is_some() {
                     // Nothing was executed, so asking again is the same operation.
-                    self.send(client, at, operation, op);
+                    self.send(client, at, operation, op, level);
                 }
                 return;
             }
@@ -183,16 +207,53 @@ impl Run {
             },
             (Ok(reply), did) => panic!("{reply:?} to {did:?}"),
         }
-        operation.ended = Some(self.world.now.0);
         self.answered += 1;
+        if let Some(Consistency::Stale { max_ms }) = level {
+            // It shows what was there at a moment that is no longer ago than that; perhaps
+            // something that another client will only see later.
+            operation.began = operation.began.saturating_sub(u64::from(max_ms) * 1000);
+            operation.ended = Some(u64::MAX);
+            self.old.entry(at).or_default().push(operation);
+            return;
+        }
+        operation.ended = Some(self.world.now.0);
         self.note(at, operation);
     }
 
     fn disturb(&mut self) {
-        let (one, other) = (self.world.draw.between(1, 4), self.world.draw.between(1, 4));
-        match self.world.draw.between(0, 10) {
+        // Clients are connected to all nodes, not only to the one that leads.
+        for client in 0..CLIENTS {
+            if self.world.draw.between(0, 2) == 0 {
+                self.clients[client].node = node(self.world.draw.between(1, 4));
+            }
+        }
+        let (mut one, other) = (self.world.draw.between(1, 4), self.world.draw.between(1, 4));
+        // What happens to the leader matters most.
+        if let Some(leader) =
+            self.world.some_leader().filter(|_| self.world.draw.between(0, 2) == 0)
+        {
+            one = leader.get() as usize;
+        }
+        match self.world.draw.between(0, 17) {
+            10 => self.world.pause(node(one)),
+            // It hears nothing, and does not know.
+            11 => {
+                self.deafen(one);
+                if other != one {
+                    self.world.lose(node(one));
+                }
+            }
+            12 => {
+                let jump_ms = [-5000, -600, 600, 5000][self.world.draw.between(0, 4)];
+                *self.world.skew_ms.entry(node(one)).or_default() += jump_ms;
+            }
+            // It gives up its lead, and does not hear what comes of it.
+            13 => {
+                self.world.hand_over(node(one), node(other));
+                self.deafen(one);
+            }
             // With two of three disks lost, nobody could say what was committed.
-            8 if self.world.rebuilding.is_empty() && !self.world.is_alive(node(one)) => {
+            8 | 15 if self.world.rebuilding.is_empty() && !self.world.is_alive(node(one)) => {
                 self.world.wipe(node(one));
             }
             0 | 1 if self.world.is_alive(node(one)) => {
@@ -215,6 +276,12 @@ impl Run {
                 self.world.cut.insert((node(other), node(one)));
                 self.world.lose(node(one));
             }
+            // It is cut off, and the others know at once.
+            14 => {
+                self.deafen(one);
+                self.silence(one);
+                self.world.lose(node(one));
+            }
             // It goes on, but what it says arrives long after.
             9 => {
                 self.world.hung.insert(node(one));
@@ -226,8 +293,21 @@ impl Run {
         }
     }
 
+    fn deafen(&mut self, deaf: usize) {
+        for other in (1..=3).filter(|other| *other != deaf) {
+            self.world.cut.insert((node(other), node(deaf)));
+        }
+    }
+
+    fn silence(&mut self, dumb: usize) {
+        for other in (1..=3).filter(|other| *other != dumb) {
+            self.world.cut.insert((node(dumb), node(other)));
+        }
+    }
+
     fn heal(&mut self) {
         self.world.cut.clear();
+        self.world.resume();
         for id in (1..=3).map(node) {
             self.world.unhang(id);
             if !self.world.is_alive(id) {
@@ -263,8 +343,8 @@ impl Run {
     fn judge(&mut self) {
         self.heal();
         for client in 0..CLIENTS {
-            if let Some((_, at, operation, _)) = self.clients[client].waiting.take() {
-                self.note(at, operation);
+            if let Some(asked) = self.clients[client].waiting.take() {
+                self.note(asked.at, asked.operation);
             }
         }
         for at in 0..KEYS {
@@ -279,6 +359,12 @@ impl Run {
             history.push(Operation { began, ended, act: Did::Read(value) });
             self.violation |= !is_linearizable(history, &None);
             assert!(!self.violation || self.expected, "key {at}: {history:#?}");
+            let since = history.iter().filter_map(|o| o.ended).min().unwrap_or(0);
+            for old in self.old.remove(&at).into_iter().flatten().filter(|o| o.began >= since) {
+                let with: Vec<Operation> = history.iter().chain([&old]).cloned().collect();
+                self.violation |= !is_linearizable(&with, &None);
+                assert!(!self.violation || self.expected, "key {at}: {with:#?}");
+            }
             // What has no answer may still happen, so the next stretch must allow for it.
             history.retain(|operation| operation.ended.is_none());
             let started = self.world.now.0;
@@ -334,8 +420,13 @@ fn seeds_until_noticed(mutation: Mutation, seeds: u64) -> Option<u64> {
 
 #[test]
 fn every_broken_rule_is_noticed() {
-    // What time does to values is told by a script of its own.
-    for mutation in Mutation::ALL.into_iter().filter(|m| *m != Mutation::ExpireByOwnClock) {
+    // These are told by scripts of their own.
+    let told = [
+        Mutation::ExpireByOwnClock,
+        Mutation::FollowerReadSurvivesTerm,
+        Mutation::CommitOlderByCount,
+    ];
+    for mutation in Mutation::ALL.into_iter().filter(|mutation| !told.contains(mutation)) {
         assert!(seeds_until_noticed(mutation, 200).is_some(), "{mutation:?}");
     }
 }

@@ -13,6 +13,7 @@ use super::super::letter::Letter;
 use super::super::membership::Join;
 use super::super::payload::Payload;
 use super::world::{PARTITION, WALL_MS, World, stored};
+use crate::raft::Mutation;
 use crate::{Event, Input, Message};
 
 fn node(id: u32) -> NodeId {
@@ -381,4 +382,49 @@ fn a_rebuild_that_is_ordered_again_while_it_goes_on_ends_all_the_same() {
     assert!(world.rebuilding.is_empty());
     world.crash(node(2));
     world.insist(put("k", "v")).unwrap();
+}
+
+/// Whether what a leader has acknowledged is overwritten, because it was of an older term when a
+/// majority had it (Ongaro and Ousterhout, figure 8).
+fn loses_what_it_acknowledged(mutation: Option<Mutation>) -> bool {
+    let mut world = World::without_rule(22, 3, mutation);
+    // A message holds no more than one entry.
+    world.limits.max_uncommitted_bytes = 64;
+    world.crash_all();
+    world.insist(put("k", "v")).unwrap();
+    world.run(Duration::from_secs(2));
+    // Node 1 has an entry of its term that nobody else has; then node 2 has one of the next term.
+    world.cut.extend([(node(1), node(2)), (node(1), node(3))]);
+    let value = "x".repeat(100);
+    let write = world.ask(node(1), put("acknowledged", &value), Duration::from_secs(20));
+    world.run(Duration::from_millis(10));
+    let (term, _) = world.last(node(1));
+    world.lose(node(1));
+    while world.last(node(2)).0 == term {
+        world.step(world.now + Duration::from_millis(1));
+    }
+    world.cut.extend([(node(2), node(1)), (node(2), node(3))]);
+    world.run(Duration::from_millis(10));
+    world.crash(node(2));
+    // Node 1 leads again. As soon as it has acknowledged its entry nobody hears of it any more.
+    world.cut.clear();
+    let until = world.now + Duration::from_secs(20);
+    while world.answers_to(write).is_empty() {
+        assert!(world.now < until);
+        world.step(until);
+    }
+    assert!(world.answers_to(write).iter().all(|answer| answer.is_ok()));
+    world.cut.insert((node(1), node(3)));
+    world.run(Duration::from_millis(10));
+    world.crash(node(1));
+    world.cut.clear();
+    world.restart(node(2));
+    let found = world.insist(Op::Get { key: "acknowledged".into(), want: Want::Value });
+    matches!(found, Ok(Reply::Missing(_)))
+}
+
+#[test]
+fn what_is_of_an_older_term_is_not_committed_by_counting() {
+    assert!(!loses_what_it_acknowledged(None));
+    assert!(loses_what_it_acknowledged(Some(Mutation::CommitOlderByCount)));
 }

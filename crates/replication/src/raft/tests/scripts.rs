@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kvorum_core::{
-    Action, Answer, Compare, Condition, Error, Executed, Expiry, NodeId, Op, Output, Refusal,
-    Reply, Step, Txn, Want,
+    Action, Answer, Compare, Condition, Consistency, Error, Executed, Expiry, NodeId, Op, Output,
+    Refusal, Reply, Step, Txn, Want,
 };
 
 use super::world::{World, stored};
@@ -160,7 +160,8 @@ fn a_leader_without_a_majority_answers_nothing_as_if_it_led() {
         world.cut.insert((node(1), other));
         world.cut.insert((other, node(1)));
     }
-    let read = world.ask(node(1), get("k"), Duration::from_secs(3));
+    let safe = Some(Consistency::Safe);
+    let read = world.ask_at(safe, node(1), get("k"), Duration::from_secs(3));
     let write = world.ask(node(1), put("k", "lost"), Duration::from_secs(3));
     world.run(Duration::from_secs(4));
     let outcome = |world: &World, ticket| {
@@ -328,6 +329,8 @@ fn another_leads_within_a_fraction_of_a_second_when_the_connection_to_the_leader
     for seed in 0..20 {
         let mut world = World::new(seed, 3);
         world.insist(put("k", "v")).unwrap();
+        // So long it could have a lease.
+        world.run(world.limits.lease);
         world.crash(node(1));
         world.run(Duration::from_millis(200));
         let leads = |world: &mut World, id| {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kvorum_core::{
-    Hlc, HybridClock, Identity, KeyspaceId, Lsn, Mono, NodeId, Now, Op, Outcome, PartitionId,
-    Reply, Request, Slot, Store, Writer,
+    Consistency, Hlc, HybridClock, Identity, KeyspaceId, Lsn, Mono, NodeId, Now, Op, Outcome,
+    PartitionId, Reply, Request, Slot, Store, Writer,
 };
 
 use raft::Storage;
@@ -51,6 +51,9 @@ pub(super) struct World {
     /// What these nodes send is kept back until they go on.
     pub(super) hung: BTreeSet<NodeId>,
     kept_back: Vec<(NodeId, NodeId, Message)>,
+    /// These nodes do nothing at all until they go on; what reaches them waits.
+    paused: BTreeSet<NodeId>,
+    waiting: Vec<(NodeId, Vec<Input>)>,
     /// Of a hundred messages, how many are lost.
     pub(super) loss: usize,
     /// The longest a sync takes, in microseconds.
@@ -70,6 +73,8 @@ pub(super) struct World {
     events: Vec<Event>,
     /// What happened, for comparing two runs.
     pub(super) trace: Vec<String>,
+    /// The numbers of the questions that followers have asked.
+    pub(super) asked: Vec<u64>,
     /// How far a node's wall clock is ahead, in milliseconds.
     pub(super) skew_ms: BTreeMap<NodeId, i64>,
     /// Nodes that know that their clock is wrong.
@@ -127,6 +132,8 @@ impl World {
             cut: BTreeSet::new(),
             hung: BTreeSet::new(),
             kept_back: Vec::new(),
+            paused: BTreeSet::new(),
+            waiting: Vec::new(),
             loss: 0,
             slowest_sync: 3000,
             fastest_sync: 50,
@@ -139,6 +146,7 @@ impl World {
             answers: Vec::new(),
             events: Vec::new(),
             trace: Vec::new(),
+            asked: Vec::new(),
             skew_ms: BTreeMap::new(),
             suspect: BTreeSet::new(),
             unwilling: BTreeMap::new(),
@@ -176,6 +184,8 @@ impl World {
         state.syncing = None;
         state.store.crash();
         self.under_way.retain(|_, (from, _, _)| *from != node);
+        self.paused.remove(&node);
+        self.waiting.retain(|(id, _)| *id != node);
         self.lose(node);
     }
 
@@ -221,9 +231,51 @@ impl World {
         }
     }
 
+    /// Stops a node where it is.
+    pub(super) fn pause(&mut self, node: NodeId) {
+        self.trace.push(format!("{} pause {node}", self.now.0));
+        self.paused.insert(node);
+    }
+
+    /// Lets all paused nodes go on with what has reached them.
+    pub(super) fn resume(&mut self) {
+        self.paused.clear();
+        for (node, inputs) in std::mem::take(&mut self.waiting) {
+            self.turn(node, inputs);
+        }
+    }
+
+    /// A node that believes that it leads.
+    pub(super) fn some_leader(&self) -> Option<NodeId> {
+        let leads = |id: &NodeId| self.is_alive(*id) && self.leader(*id) == Some(*id);
+        self.nodes.keys().copied().find(leads)
+    }
+
+    /// Lets a node that leads ask another one to lead instead.
+    pub(super) fn hand_over(&mut self, from: NodeId, to: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&from).filter(|node| node.alive) {
+            node.replica.hand_over(to);
+            self.turn(from, Vec::new());
+        }
+    }
+
     /// Asks a node.
     pub(super) fn ask(&mut self, node: NodeId, op: Op, patience: Duration) -> Ticket {
-        let (ticket, input) = self.request(op, patience);
+        self.ask_at(None, node, op, patience)
+    }
+
+    /// Asks a node for an answer of a certain consistency.
+    pub(super) fn ask_at(
+        &mut self,
+        level: Option<Consistency>,
+        node: NodeId,
+        op: Op,
+        patience: Duration,
+    ) -> Ticket {
+        let (ticket, mut input) = self.request(op, patience);
+        if let Input::Request { request, .. } = &mut input {
+            request.consistency = level;
+        }
         self.turn(node, vec![input]);
         ticket
     }
@@ -264,6 +316,10 @@ impl World {
     }
 
     pub(super) fn turn(&mut self, id: NodeId, inputs: Vec<Input>) {
+        if self.paused.contains(&id) {
+            self.waiting.push((id, inputs));
+            return;
+        }
         let alive = self.nodes.iter().filter(|(_, node)| node.alive).map(|(id, _)| *id).collect();
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.alive) else { return };
         let mut out = Outbox::default();
@@ -313,9 +369,13 @@ impl World {
                     }
                     (None, Effect::Send { to, message, .. }) => {
                         self.sent += 1;
-                        if let Some(items) = piece(&message) {
-                            self.pieces += 1;
-                            self.largest_piece = self.largest_piece.max(items);
+                        match letter(&message) {
+                            Some(Letter::Piece(piece)) => {
+                                self.pieces += 1;
+                                self.largest_piece = self.largest_piece.max(piece.items.len());
+                            }
+                            Some(Letter::Ask(number)) => self.asked.push(number),
+                            _ => {}
                         }
                         let lost = self.draw.between(0, 100) < self.loss;
                         if self.hung.contains(&id) {
@@ -376,7 +436,8 @@ impl World {
     /// Goes on to the next event, but no further than `until`; false if that is reached.
     pub(super) fn step(&mut self, until: Mono) -> bool {
         let message = self.under_way.first_key_value().map(|((at, _), _)| *at);
-        let alive = || self.nodes.iter().filter(|(_, node)| node.alive);
+        let runs = |id: &NodeId, node: &Node| node.alive && !self.paused.contains(id);
+        let alive = || self.nodes.iter().filter(|(id, node)| runs(id, node));
         let sync = alive().filter_map(|(id, node)| Some((node.syncing?.0, *id))).min();
         let wake =
             alive().filter_map(|(id, node)| Some((node.replica.next_deadline()?, *id))).min();
@@ -464,14 +525,11 @@ impl World {
     }
 }
 
-/// How many records a piece of a copy holds.
-fn piece(message: &Message) -> Option<usize> {
+/// The letter in a message.
+fn letter(message: &Message) -> Option<Letter> {
     let Message::Raft(letter) = message else { return None };
     let (one, other) = (NodeId::new(1).unwrap(), NodeId::new(2).unwrap());
-    match Letter::decode(letter.clone(), one, other) {
-        Ok(Letter::Piece(piece)) => Some(piece.items.len()),
-        _ => None,
-    }
+    Letter::decode(letter.clone(), one, other).ok()
 }
 
 /// What every replica holds for a key.

@@ -19,7 +19,7 @@ impl IntoCall for v1::GetRequest {
     fn into_call(mut self, caller: &Caller) -> Outcome<Call> {
         Ok(Call {
             op: Op::from(&mut self),
-            consistency: convert::consistency(self.consistency)?,
+            consistency: convert::consistency(self.consistency, self.max_stale_ms)?,
             min_version: convert::version(&self.min_version)?,
             timeout: caller.timeout(self.timeout_ms),
             keyspace: self.keyspace,
@@ -31,7 +31,7 @@ impl IntoCall for v1::PutRequest {
     fn into_call(mut self, caller: &Caller) -> Outcome<Call> {
         Ok(Call {
             op: Op::try_from(&mut self)?,
-            consistency: convert::consistency(self.consistency)?,
+            consistency: convert::consistency(self.consistency, 0)?,
             min_version: None,
             timeout: caller.timeout(self.timeout_ms),
             keyspace: self.keyspace,
@@ -43,7 +43,7 @@ impl IntoCall for v1::DeleteRequest {
     fn into_call(mut self, caller: &Caller) -> Outcome<Call> {
         Ok(Call {
             op: Op::from(&mut self),
-            consistency: convert::consistency(self.consistency)?,
+            consistency: convert::consistency(self.consistency, 0)?,
             min_version: None,
             timeout: caller.timeout(self.timeout_ms),
             keyspace: self.keyspace,

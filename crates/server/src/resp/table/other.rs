@@ -68,7 +68,7 @@ pub(super) const OTHER: &[Command] = &[
         CONNECTION,
         Keys::None,
         Run::Handler(connection::consistency),
-        "Chooses how many replicas take part: READ and WRITE with one, quorum, all or default.",
+        "Chooses what answers promise: READ and WRITE with a consistency level or default.",
     ),
     row(
         ("client", -2),
@@ -106,8 +106,20 @@ pub(super) const OTHER: &[Command] = &[
         Run::Subcommands(subcommands::OF_CLUSTER),
         "Belongs to cluster mode, which this listener does not speak.",
     ),
-    row(("readonly", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
-    row(("readwrite", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
+    row(
+        ("readonly", 1),
+        CLUSTER,
+        Keys::None,
+        Run::Handler(connection::by_any_replica::<true>),
+        "Lets any replica answer the connection's reads of strong keyspaces.",
+    ),
+    row(
+        ("readwrite", 1),
+        CLUSTER,
+        Keys::None,
+        Run::Handler(connection::by_any_replica::<false>),
+        "Undoes READONLY.",
+    ),
     row(("asking", 1), CLUSTER, Keys::None, OFF, "Belongs to cluster mode."),
     row(
         ("multi", 1),
