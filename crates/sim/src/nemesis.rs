@@ -1,6 +1,7 @@
 //! The faults of a run, drawn from its seed.
 
 mod disks;
+mod leaders;
 
 use kvorum_storage::SimDisk;
 
@@ -30,6 +31,8 @@ pub struct Nemesis {
 enum Fault {
     Kill,
     KillAll,
+    /// A node stops in order: it hands over what it leads first.
+    Leave,
     PowerCut,
     PowerCutAll,
     /// Processes are killed; what they had written and not synced is lost when the power fails
@@ -55,6 +58,8 @@ enum Fault {
     FillDisk,
     FreeDisk,
     SlowDisk,
+    /// A node finds its disk too slow for a leader, or well again.
+    JudgeDisk,
     SyncError,
 }
 
@@ -123,13 +128,16 @@ impl World {
     fn possible_faults(&self) -> Vec<Fault> {
         let allowed = self.settings.faults;
         let groups: [(bool, &[Fault]); 8] = [
-            (allowed.kills, &[Fault::Kill, Fault::Kill, Fault::KillAll]),
+            (
+                allowed.kills,
+                &[Fault::Kill, Fault::Kill, Fault::KillAll, Fault::Leave, Fault::Leave],
+            ),
             (allowed.power, POWER_CUTS),
             (
                 allowed.kills && allowed.power,
                 &[Fault::KillThenPowerCut, Fault::KillThenPowerCutAll],
             ),
-            (allowed.pauses, &[Fault::Pause, Fault::SlowDisk]),
+            (allowed.pauses, &[Fault::Pause, Fault::SlowDisk, Fault::JudgeDisk]),
             (allowed.cuts, CUTS),
             (allowed.clocks, &[Fault::ClockJump, Fault::ClockDrift]),
             (allowed.disks, DISKS),
@@ -143,6 +151,7 @@ impl World {
             Fault::Kill => self.kill(host, false),
             Fault::PowerCut => self.kill(host, true),
             Fault::KillAll => (0..self.hosts.len()).for_each(|host| self.kill(host, false)),
+            Fault::Leave => self.leave(host),
             Fault::PowerCutAll => self.cut_power(None),
             Fault::KillThenPowerCut => {
                 self.kill(host, false);
@@ -197,6 +206,7 @@ impl World {
                     host.sync_micros = (low, low * 2);
                 }
             }
+            Fault::JudgeDisk => self.judge_disk(host),
             Fault::SyncError => {
                 let ahead = self.nemesis.chance.between(1, 10);
                 if let Some(host) = self.host(host) {

@@ -56,6 +56,8 @@ pub(crate) enum Event {
     Fault,
     /// The second half of a fault: a machine loses power, or all do.
     PowerCut { host: Option<usize> },
+    /// The second half of a fault: a node that was to leave ends.
+    Stop { host: usize, life: u64 },
     /// All faults end.
     Heal,
     /// The last look at everything.
@@ -218,6 +220,7 @@ impl World {
             Event::Tick => self.tick(),
             Event::Fault => self.next_fault(),
             Event::PowerCut { host } => self.cut_power(host),
+            Event::Stop { host, life } => self.stop(host, life),
             Event::Heal => self.heal(),
             Event::Look => self.look(),
             Event::LookAt { key } => self.look_at(key),
@@ -304,6 +307,7 @@ impl World {
                 target.disk.fail_reads(None);
             }
             self.start(host);
+            self.push(host, In::SlowDisk(false));
             self.wake(host);
             self.write_log(host);
         }
