@@ -15,7 +15,7 @@ use super::Turn;
 /// How long a node hands over at most.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(5);
 /// It gives up earlier if nobody takes anything for so long.
-const HAND_OVER_STALL: Duration = Duration::from_secs(1);
+const HAND_OVER_STALL: Duration = Duration::from_secs(2);
 /// How long a stopping node refuses requests before it closes its connections.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// How long a stopping node waits for pending requests.
@@ -149,8 +149,8 @@ mod tests {
 
     #[test]
     fn handing_over_ends_when_nobody_takes_anything_and_at_the_latest_after_the_limit() {
-        assert!(begun(3).goes_on(3, Mono(2 * SECOND - 1)));
-        assert!(!begun(3).goes_on(3, Mono(2 * SECOND)));
+        assert!(begun(3).goes_on(3, Mono(3 * SECOND - 1)));
+        assert!(!begun(3).goes_on(3, Mono(3 * SECOND)));
         let mut many = begun(100);
         let mut now = Mono(SECOND);
         while many.goes_on(many.left - 1, now) {

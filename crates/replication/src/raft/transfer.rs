@@ -28,13 +28,19 @@ impl Consensus {
         true
     }
 
+    /// Whether a replica has everything but a few entries that are under way. One whose connection
+    /// was lost is asked for what it has only when there is something to send: it must have all.
     /// One that waits for a copy of the partition has the log, but cannot lead.
     fn almost_has_all(&self, replica: u64) -> bool {
         let last = self.log().last();
-        let follows = |progress: &Progress| {
-            progress.matched + LACKING_ENTRIES >= last && progress.state == ProgressState::Replicate
+        let lacks_at_most = |progress: &Progress| match progress.state {
+            _ if progress.pending_request_snapshot != 0 => None,
+            ProgressState::Replicate => Some(LACKING_ENTRIES),
+            ProgressState::Probe => Some(0),
+            ProgressState::Snapshot => None,
         };
-        self.progress(replica).is_some_and(follows)
+        let enough = |p: &Progress| lacks_at_most(p).is_some_and(|most| p.matched + most >= last);
+        self.progress(replica).is_some_and(enough)
     }
 
     /// A node is lost: if it was to lead, nobody waits for that any more.

@@ -111,3 +111,19 @@ fn a_hand_over_to_a_member_that_is_lost_holds_writes_up_only_until_that_is_known
     world.run(Duration::from_millis(20));
     assert!(world.answers_to(taken)[0].is_ok(), "{:?}", world.answers_to(taken));
 }
+
+#[test]
+fn an_idle_group_is_handed_over_to_members_that_were_gone_meanwhile() {
+    let mut world = led(124);
+    world.insist(put("k")).unwrap();
+    world.run(Duration::from_secs(1));
+    for id in [2, 3] {
+        world.crash(node(id));
+        world.restart(node(id));
+        world.run(Duration::from_secs(1));
+    }
+    assert_eq!(world.leader(node(1)), Some(node(1)));
+    world.unwilling.insert(node(1), Willingness::Leaving);
+    world.run(Duration::from_millis(200));
+    assert_eq!(world.leader(node(1)), Some(node(2)));
+}
