@@ -244,5 +244,6 @@ pub(crate) fn first_status(options: &Options, started_s: u64) -> Status {
         index_bytes: 0,
         index_limit_bytes: options.index_limit_bytes,
         pending_requests: 0,
+        leaders: Vec::new(),
     }
 }

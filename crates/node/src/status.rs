@@ -1,6 +1,6 @@
 //! What a node tells about itself and its cluster.
 
-use kvorum_core::NodeId;
+use kvorum_core::{NodeId, PartitionId};
 
 use crate::Advertised;
 
@@ -67,9 +67,18 @@ pub struct Status {
     pub index_limit_bytes: u64,
     /// Client requests pending.
     pub pending_requests: usize,
+    /// Who leads the partitions of strong keyspaces that this node holds, as far as it knows.
+    pub leaders: Vec<(PartitionId, NodeId)>,
 }
 
 impl Status {
+    /// Who leads a partition, if it is one of a strong keyspace and this node knows.
+    #[must_use]
+    pub fn leader_of(&self, partition: PartitionId) -> Option<NodeId> {
+        let mut leaders = self.leaders.iter();
+        leaders.find(|(id, _)| *id == partition).map(|(_, leader)| *leader)
+    }
+
     /// The partitions of strong keyspaces that this node leads.
     #[must_use]
     pub fn leads(&self) -> &[Led] {

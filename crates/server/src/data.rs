@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvorum_core::{
-    Consistency, Error, Identity, KeyspaceId, Layout, Op, Outcome, PartitionId, Reply, Request,
-    Slot, Version, limits,
+    Consistency, Error, Identity, KeyspaceId, Layout, NodeId, Op, Outcome, PartitionId, Reply,
+    Request, Slot, Version, limits,
 };
 use kvorum_node::{NodeStatus, Status};
 
@@ -70,6 +70,8 @@ pub struct Route {
     pub layout_version: u64,
     /// The nodes that hold a copy, preferred first.
     pub replicas: Vec<NodeStatus>,
+    /// Which of them leads, if the keyspace is strong and this node knows.
+    pub leader: Option<NodeId>,
 }
 
 /// The data of a node. Clones share it.
@@ -157,14 +159,15 @@ impl Data {
         let slot = Slot::of(key);
         let partition =
             layout.partition_of(id, slot).ok_or_else(|| Error::NoKeyspace(keyspace.to_owned()))?;
-        let nodes = &self.status().nodes;
+        let status = self.status();
         let replicas = layout.replicas(partition).iter();
-        let replicas = replicas.filter_map(|id| nodes.iter().find(|node| node.id == *id));
+        let replicas = replicas.filter_map(|id| status.nodes.iter().find(|node| node.id == *id));
         Ok(Route {
             slot,
             partition,
             layout_version: layout.version(),
             replicas: replicas.cloned().collect(),
+            leader: status.leader_of(partition),
         })
     }
 

@@ -148,6 +148,7 @@ impl Turn {
             self.parts.links.set_in_flight(*peer, *bytes);
         }
         let known = self.parts.shared.status();
+        let leaders = shard.leaders.iter().filter_map(|(id, leader)| Some((*id, (*leader)?)));
         self.parts.shared.publish(Status {
             id: known.id,
             serving: self.how_it_serves(&shard, connected),
@@ -159,6 +160,7 @@ impl Turn {
             index_bytes: store.index_bytes,
             index_limit_bytes: known.index_limit_bytes,
             pending_requests: shard.pending_requests,
+            leaders: leaders.collect(),
         });
     }
 

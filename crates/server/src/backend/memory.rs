@@ -244,6 +244,7 @@ fn status(ids: &[NodeId]) -> Status {
         index_bytes: 512,
         index_limit_bytes: 1 << 30,
         pending_requests: 0,
+        leaders: Vec::new(),
     }
 }
 

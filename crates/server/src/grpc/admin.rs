@@ -1,7 +1,7 @@
 //! `kvorum.v1.Admin`.
 
 use kvorum_core::{Keyspace, Layout, NodeId, PartitionId};
-use kvorum_node::{Led, NodeStatus, Serving};
+use kvorum_node::{Led, NodeStatus, Serving, Status};
 use kvorum_proto::kvorum::v1;
 use kvorum_proto::kvorum::v1::admin_server::Admin;
 use tonic::{Request, Response};
@@ -70,8 +70,10 @@ impl Admin for AdminService {
     async fn layout(&self, request: Request<v1::LayoutRequest>) -> Answered<v1::LayoutResponse> {
         let name = request.into_inner().keyspace;
         let (layout, id) = self.gate.data.keyspace(&name).map_err(refuse)?;
-        let partitions = layout.partitions(id).filter_map(|one| partition(&layout, one)).collect();
-        Ok(Response::new(v1::LayoutResponse { version: layout.version(), partitions }))
+        let status = self.gate.data.status();
+        let partitions = layout.partitions(id).filter_map(|one| partition(&layout, &status, one));
+        let (version, partitions) = (layout.version(), partitions.collect());
+        Ok(Response::new(v1::LayoutResponse { version, partitions }))
     }
 
     async fn route(&self, request: Request<v1::RouteRequest>) -> Answered<v1::RouteResponse> {
@@ -82,6 +84,7 @@ impl Admin for AdminService {
             partition: route.partition.number.into(),
             layout_version: route.layout_version,
             replicas: route.replicas.iter().map(node).collect(),
+            leader: route.leader.map_or(0, NodeId::get),
         }))
     }
 }
@@ -121,11 +124,12 @@ fn keyspace(layout: &Layout, keyspace: &Keyspace) -> v1::Keyspace {
     }
 }
 
-fn partition(layout: &Layout, partition: PartitionId) -> Option<v1::Partition> {
+fn partition(layout: &Layout, status: &Status, partition: PartitionId) -> Option<v1::Partition> {
     let slots = layout.slots(partition)?;
     Some(v1::Partition {
         first_slot: slots.start().get().into(),
         last_slot: slots.end().get().into(),
         replicas: layout.replicas(partition).iter().copied().map(NodeId::get).collect(),
+        leader: status.leader_of(partition).map_or(0, NodeId::get),
     })
 }

@@ -46,6 +46,7 @@ async fn show_layout(State(app): State<App>, query: Query) -> Result<Json<Value>
     query.only(&["keyspace"])?;
     let name = query.text("keyspace")?.unwrap_or_default();
     let (layout, id) = app.data().keyspace(&name)?;
+    let status = app.data().status();
     let partitions = layout.partitions(id).filter_map(|partition| {
         let slots = layout.slots(partition)?;
         let replicas = layout.replicas(partition).iter().copied();
@@ -53,6 +54,7 @@ async fn show_layout(State(app): State<App>, query: Query) -> Result<Json<Value>
             "first_slot": slots.start().get(),
             "last_slot": slots.end().get(),
             "replicas": replicas.map(NodeId::get).collect::<Vec<_>>(),
+            "leader": status.leader_of(partition).map(NodeId::get),
         }))
     });
     let partitions: Vec<Value> = partitions.collect();
@@ -69,6 +71,7 @@ async fn find_route(State(app): State<App>, query: Query) -> Result<Json<Value>,
         "partition": route.partition.number,
         "layout_version": route.layout_version,
         "replicas": route.replicas.iter().map(node).collect::<Vec<_>>(),
+        "leader": route.leader.map(NodeId::get),
     })))
 }
 

@@ -183,6 +183,7 @@ impl NodeView for World {
             index_bytes: 1536,
             index_limit_bytes: 1 << 30,
             pending_requests: 0,
+            leaders: Vec::new(),
         })
     }
 
