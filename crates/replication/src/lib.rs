@@ -16,7 +16,7 @@
 
 mod group;
 pub mod leaderless;
-#[cfg(any(test, feature = "mutations"))]
+#[cfg(any(test, feature = "mutations", feature = "testing"))]
 pub mod linearizability;
 #[cfg(any(test, feature = "testing"))]
 #[cfg_attr(not(test), allow(dead_code))]

@@ -5,6 +5,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
+use crate::http;
 use crate::node::Node;
 use crate::poll::until;
 use crate::ports::PortBlock;
@@ -168,6 +169,33 @@ impl Cluster {
                 (node.sees() == all).then_some(())
             });
         }
+    }
+
+    /// Waits until every partition of the keyspace `default`, which is a strong one, is led by the
+    /// node that the layout names first.
+    ///
+    /// # Panics
+    /// It takes too long.
+    pub fn await_spread(&self) {
+        until("every partition is led by its first node", || {
+            let layout = http::get(self.nodes[0].ports().http, "/v1/layout").ok()?.json();
+            let mut partitions = layout["partitions"].as_array()?.iter();
+            partitions.all(|one| one["leader"] == one["replicas"][0]).then_some(())
+        });
+    }
+
+    /// A key of the keyspace `default` that begins like this and whose partition a node leads.
+    ///
+    /// # Panics
+    /// It leads none.
+    #[must_use]
+    pub fn key_led_by(&self, id: u32, beginning: &str) -> String {
+        let led = |key: &String| {
+            let path = format!("/v1/route?key={key}");
+            let route = http::get(self.nodes[0].ports().http, &path).expect("a route").json();
+            route["leader"] == id
+        };
+        (0..1000).map(|n| format!("{beginning}:{id}:{n}")).find(led).expect("a key of every node")
     }
 
     /// Kills all nodes as `kill -9` does.

@@ -1,18 +1,17 @@
-//! Nodes that die, hang or lose their disk while clients write to an eventual keyspace: nothing
-//! acknowledged is lost, and the others go on.
+//! Nodes that die, hang or lose their disk while clients write: nothing acknowledged is lost, and
+//! the others go on. Both modes of keyspaces go through the same stories.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvorum_e2e::{Cluster, Load, Plan, until};
+use kvorum_e2e::{Cluster, Ledger, Load, Plan, until};
 
-fn start() -> Cluster {
-    Plan::nodes(3).with("default_mode", "eventual").start()
+/// Three nodes whose keyspace is of this mode.
+fn start(mode: &str) -> Cluster {
+    Plan::nodes(3).with("default_mode", mode).start()
 }
 
-#[test]
-fn killing_each_node_in_turn_under_load_loses_nothing_and_the_others_go_on() {
-    let mut cluster = start();
+fn each_node_is_killed_in_turn(mut cluster: Cluster) {
     let load = Load::start(&cluster.resp_ports());
     for id in 1..=3 {
         load.await_progress(200);
@@ -25,8 +24,16 @@ fn killing_each_node_in_turn_under_load_loses_nothing_and_the_others_go_on() {
 }
 
 #[test]
-fn killing_all_nodes_at_once_under_load_loses_nothing() {
-    let mut cluster = start();
+fn killing_each_node_in_turn_loses_nothing_of_an_eventual_keyspace() {
+    each_node_is_killed_in_turn(start("eventual"));
+}
+
+#[test]
+fn killing_each_node_in_turn_loses_nothing_of_a_strong_keyspace() {
+    each_node_is_killed_in_turn(start("strong"));
+}
+
+fn all_nodes_are_killed_at_once(mut cluster: Cluster) {
     let load = Load::start(&cluster.resp_ports());
     for _ in 0..3 {
         load.await_progress(300);
@@ -38,9 +45,19 @@ fn killing_all_nodes_at_once_under_load_loses_nothing() {
 }
 
 #[test]
+fn killing_all_nodes_at_once_loses_nothing_of_an_eventual_keyspace() {
+    all_nodes_are_killed_at_once(start("eventual"));
+}
+
+#[test]
+fn killing_all_nodes_at_once_loses_nothing_of_a_strong_keyspace() {
+    all_nodes_are_killed_at_once(start("strong"));
+}
+
+#[test]
 fn a_node_that_hangs_for_twenty_seconds_under_load_holds_nobody_up_and_rejoins() {
     const HANG: Duration = Duration::from_secs(20);
-    let cluster = &mut start();
+    let cluster = &mut start("eventual");
     let load = Load::start(&cluster.resp_ports());
     load.await_progress(200);
     let frozen = Instant::now();
@@ -61,9 +78,9 @@ fn a_node_that_hangs_for_twenty_seconds_under_load_holds_nobody_up_and_rejoins()
     load.stop().verify(&cluster.resp_ports());
 }
 
-#[test]
-fn a_node_whose_disk_was_wiped_rebuilds_from_the_others() {
-    let mut cluster = start();
+/// Node 3 loses its disk under load and is whole again. What was acknowledged is read without node
+/// 1: from a majority with node 3.
+fn a_disk_is_wiped(cluster: &mut Cluster) -> Ledger {
     let load = Load::start(&cluster.resp_ports());
     load.await_progress(500);
     cluster.node_mut(3).kill();
@@ -74,11 +91,21 @@ fn a_node_whose_disk_was_wiped_rebuilds_from_the_others() {
     load.await_progress(100);
     let ledger = load.stop();
     assert!(cluster.node(3).log().contains("copied from other nodes"));
-    // A quorum without node 1 is one with node 3.
     cluster.node_mut(1).kill();
-    let ports = cluster.resp_ports();
-    ledger.verify(&ports[1..]);
+    ledger.verify(&cluster.resp_ports()[1..]);
+    ledger
+}
+
+#[test]
+fn a_node_whose_disk_was_wiped_rebuilds_an_eventual_keyspace_from_the_others() {
+    let mut cluster = start("eventual");
+    let ledger = a_disk_is_wiped(&mut cluster);
     // What it has rebuilt is whole: it alone has everything that was acknowledged.
     cluster.node_mut(2).kill();
-    ledger.verify_alone(ports[2]);
+    ledger.verify_alone(cluster.node(3).ports().resp);
+}
+
+#[test]
+fn a_node_whose_disk_was_wiped_votes_on_a_strong_keyspace_again() {
+    a_disk_is_wiped(&mut start("strong"));
 }
