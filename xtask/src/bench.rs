@@ -4,8 +4,10 @@
 //! turns; the page shows medians. CPU time of all server processes per operation is the steadier
 //! figure on small machines, where load and servers share the cores.
 
+pub mod failover;
 mod load;
 mod page;
+mod section;
 mod server;
 
 use std::fs;
@@ -82,7 +84,9 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
     let result = measure(root, &scratch, options);
     fs::remove_dir_all(&scratch).with_context(|| format!("removing {}", scratch.display()))?;
     let path = root.join("docs/benchmarks.md");
-    fs::write(&path, page::render(&result?, options)?)
+    // The other sections are written by other commands.
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    fs::write(&path, page::render(&result?, options)? + section::all(&before))
         .with_context(|| format!("writing {}", path.display()))
 }
 

@@ -15,6 +15,7 @@ cargo xtask COMMAND
   tidy --lower    also lower the numbers in xtask/ratchet.txt to what is measured
   bench [--rounds N] [--scale X]
                   measure a cluster beside redis-server and write docs/benchmarks.md
+  bench failover  kill leaders, measure how long writes stand still, and write its section there
 ";
 
 fn main() -> Result<ExitCode> {
@@ -23,6 +24,10 @@ fn main() -> Result<ExitCode> {
     match words.as_slice() {
         ["tidy"] => run_tidy(false),
         ["tidy", "--lower"] => run_tidy(true),
+        ["bench", "failover"] => {
+            bench::failover::run(root()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
         ["bench", rest @ ..] => {
             bench::run(root()?, &bench::Options::parse(rest)?)?;
             Ok(ExitCode::SUCCESS)

@@ -68,6 +68,34 @@ impl Server {
         Ok(Server { port, child })
     }
 
+    /// Where a node of the cluster speaks the Redis protocol.
+    pub(crate) fn resp_port(&self, node: u32) -> Result<u16> {
+        Ok(self.port + u16::try_from(node)? - 1)
+    }
+
+    /// Where a node of the cluster speaks HTTP.
+    pub(crate) fn http_port(&self, node: u32) -> Result<u16> {
+        Ok(self.resp_port(node)? - 6379 + 8001)
+    }
+
+    /// Kills a node of the cluster as `kill -9` does; `kvorum dev` starts it again.
+    pub(crate) fn kill(&self, node: u32) -> Result<()> {
+        let number = ["--node-num".to_owned(), node.to_string()];
+        for entry in fs::read_dir("/proc")?.flatten() {
+            // Whatever cannot be read is not a process of ours, or has just ended.
+            let read = |name| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+            let ours = Stat::parse(&read("stat")).is_some_and(|s| s.parent == self.child.id());
+            let words: Vec<String> = read("cmdline").split('\0').map(str::to_owned).collect();
+            if ours && words.windows(2).any(|pair| *pair == number) {
+                let id = entry.file_name();
+                let killed = Command::new("kill").arg("-KILL").arg(id).status()?;
+                ensure!(killed.success(), "node {node} cannot be killed");
+                return Ok(());
+            }
+        }
+        bail!("node {node} is not running")
+    }
+
     /// CPU seconds, user and system, that its processes have used so far.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
         let mut ticks = 0;
@@ -120,7 +148,7 @@ impl Stat {
     }
 }
 
-fn local(port: u16) -> SocketAddr {
+pub(super) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
@@ -140,7 +168,7 @@ fn free_offset() -> Result<u16> {
 }
 
 /// Asks again and again until the answer contains `wanted`.
-fn await_answer(port: u16, question: &str, wanted: &str) -> Result<()> {
+pub(super) fn await_answer(port: u16, question: &str, wanted: &str) -> Result<()> {
     let end = Instant::now() + START_TIMEOUT;
     while Instant::now() < end {
         if ask(port, question, wanted).unwrap_or(false) {
@@ -149,6 +177,16 @@ fn await_answer(port: u16, question: &str, wanted: &str) -> Result<()> {
         thread::sleep(Duration::from_millis(50));
     }
     bail!("nothing on port {port} answered {wanted} within {START_TIMEOUT:?}")
+}
+
+/// All that a port answers until it closes the connection.
+pub(super) fn answer(port: u16, question: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&local(port), Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(question.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn ask(port: u16, question: &str, wanted: &str) -> Result<bool> {
