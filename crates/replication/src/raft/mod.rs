@@ -67,6 +67,7 @@ mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 mod solo;
 mod state;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod timing;

@@ -31,7 +31,7 @@ pub(super) struct Proposals {
     arrived: Vec<Write>,
     /// Reads that want time to pass.
     late: Vec<Waiting>,
-    /// An entry is wanted only so that the leader's lease goes on.
+    /// An entry is wanted even without commands: for the leader's lease, or for its time.
     renews: bool,
     /// The entries under way, in the order of their places.
     proposed: VecDeque<Proposed>,

@@ -21,6 +21,7 @@ use super::proposals::Proposals;
 use super::reads::Reads;
 use super::room::entry_bytes;
 use super::snapshot::{Receiver, Sender};
+use super::sweep::Sweep;
 use super::timing::Reluctance;
 use crate::{Context, Event, Input, Message};
 
@@ -69,6 +70,7 @@ pub(super) struct Running {
     pub(super) receiver: Option<Receiver>,
     /// How many copies it has begun to send.
     pub(super) attempts: u64,
+    pub(super) sweep: Sweep,
 }
 
 /// What Raft wants done, in order.
@@ -131,6 +133,7 @@ impl Running {
             sender: None,
             receiver: None,
             attempts: 0,
+            sweep: Sweep::default(),
         };
         running.schedule(options, ctx.now.mono);
         Ok(running)

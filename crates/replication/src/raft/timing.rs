@@ -69,6 +69,7 @@ impl Running {
         self.check_copy(ctx)?;
         self.join(options, ctx);
         self.drop_log(options, ctx);
+        self.sweep(options, ctx);
         self.prefer(options, ctx);
         let need = self.consensus.majority();
         for read in self.reads.take_overdue(now) {

@@ -43,8 +43,15 @@ impl World {
         let from = Cursor::start_of(*slots.start());
         let last = *slots.end();
         let page = store.page(strong::KEYSPACE, &from, last, b"", EVERYTHING, Want::Header);
+        // What has expired is removed by each replica in its own time.
+        let wall_ms = self.hosts.iter().map(|host| host.now(self.now).wall_ms).max().unwrap_or(0);
+        let present = page.items.into_iter().filter(|(_, stored)| {
+            stored.header.expire_ms == 0 || stored.header.expire_ms > wall_ms
+        });
+        let present: Vec<_> = present.collect();
+        let store = &mut self.host(host)?.node.as_mut()?.store;
         let mut held = Vec::new();
-        for (record, stored) in page.items {
+        for (record, stored) in present {
             let value = match store.value(strong::KEYSPACE, Slot::of(&record.key), &record.key) {
                 Ok(found) => found.map(|(_, value)| value.to_vec()),
                 Err(ReadError::Corrupt(_)) => None,

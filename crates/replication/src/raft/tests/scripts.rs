@@ -7,7 +7,7 @@ use kvorum_core::{
     Refusal, Reply, Step, Txn, Want,
 };
 
-use super::world::{World, stored};
+use super::world::{WALL_MS, World, stored};
 use crate::raft::Mutation;
 
 fn put(key: &str, value: &str) -> Op {
@@ -113,6 +113,20 @@ fn a_value_expires_for_all_at_one_place_in_the_log() {
     world.crash(node(1));
     world.run(Duration::from_millis(50));
     assert_eq!(value(&mut world, "k"), None);
+}
+
+#[test]
+fn every_replica_removes_what_has_expired_though_nobody_asks_for_it() {
+    let mut world = World::new(9, 3);
+    for n in 0..300_u64 {
+        let expiry = if n % 100 == 0 { Expiry::Never } else { Expiry::At(WALL_MS + 5000 + n) };
+        let key = format!("k{n}").into();
+        world.insist(Op::Put { key, value: "v".into(), expiry, tag: 0 }).unwrap();
+    }
+    world.run(Duration::from_secs(20));
+    for node in 1..=3 {
+        assert_eq!(world.count(NodeId::new(node).unwrap()), 3, "node {node}");
+    }
 }
 
 /// Whether a value that has expired for one client is there for the next one, whom a leader whose
