@@ -56,23 +56,28 @@ pub(super) fn config_get(call: &mut Call<'_, '_>) -> Handled {
     Ok(Step::Replied)
 }
 
-/// `CONFIG SET parameter value [parameter value …]`: nothing can be changed this way.
+/// `CONFIG SET parameter value [parameter value …]`: nothing can be changed this way, but a client
+/// may ask for what is so already.
 pub(super) fn config_set(call: &mut Call<'_, '_>) -> Handled {
     if !call.args.len().is_multiple_of(2) {
         return Err(ErrorReply::syntax());
     }
     let known = parameters(call);
-    for name in call.args_from(2).iter().step_by(2) {
+    for pair in call.args_from(2).chunks(2) {
+        let [name, value] = pair else { return Err(ErrorReply::syntax()) };
         let text = name.text();
-        if !known.iter().any(|(parameter, _)| name.is(parameter)) {
+        let Some((_, present)) = known.iter().find(|(parameter, _)| name.is(parameter)) else {
             let what = "Unknown option or number of arguments for CONFIG SET";
             return Err(ErrorReply::err(format!("{what} - '{text}'")));
+        };
+        if !value.is(present) {
+            return Err(ErrorReply::err(format!(
+                "CONFIG SET failed (possibly related to argument '{text}') - can't set immutable \
+                 config"
+            )));
         }
     }
-    let name = call.args.get(2).map(Arg::text).unwrap_or_default();
-    Err(ErrorReply::err(format!(
-        "CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
-    )))
+    call.simple("OK")
 }
 
 /// `CONFIG RESETSTAT`

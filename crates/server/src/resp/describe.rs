@@ -93,6 +93,7 @@ pub(super) fn get_keys(call: &mut Call<'_, '_>) -> Handled {
             return Err(ErrorReply::err("The command has no key arguments"));
         }
         Keys::First => words.iter().skip(1).take(1).collect(),
+        Keys::Second => words.iter().skip(2).take(1).collect(),
         Keys::Pair => words.iter().skip(1).take(2).collect(),
         Keys::Every(step) => words.iter().skip(1).step_by(step).collect(),
     };
@@ -148,6 +149,7 @@ fn describe(command: &Command, reply: &mut Encoder) {
     let (first, last, step) = match command.keys {
         Keys::None => (0, 0, 0),
         Keys::First => (1, 1, 1),
+        Keys::Second => (2, 2, 1),
         Keys::Pair => (1, 2, 1),
         Keys::Every(step) => (1, -1, i64::try_from(step).unwrap_or(1)),
     };

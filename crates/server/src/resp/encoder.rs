@@ -132,9 +132,49 @@ impl Encoder {
         }
     }
 
+    /// A number with decimals, as it is to be read; in RESP2 a string.
+    pub(super) fn double(&mut self, text: &str) {
+        match self.version {
+            Version::Resp2 => self.bulk(text.as_bytes()),
+            Version::Resp3 => self.line(b',', text),
+        }
+    }
+
+    /// An integer of any size in decimal; in RESP2 a string.
+    pub(super) fn big_number(&mut self, digits: &str) {
+        match self.version {
+            Version::Resp2 => self.bulk(digits.as_bytes()),
+            Version::Resp3 => self.line(b'(', digits),
+        }
+    }
+
+    /// Yes or no; in RESP2 1 or 0.
+    pub(super) fn boolean(&mut self, yes: bool) {
+        match self.version {
+            Version::Resp2 => self.integer(i64::from(yes)),
+            Version::Resp3 => self.line(b'#', if yes { "t" } else { "f" }),
+        }
+    }
+
+    /// The beginning of so many attributes of the reply behind them. RESP2 has none.
+    pub(super) fn attribute(&mut self, pairs: usize) {
+        self.length(b'|', pairs);
+    }
+
+    /// The beginning of a message of so many items that is no reply. RESP2 has none.
+    pub(super) fn push(&mut self, items: usize) {
+        self.length(b'>', items);
+    }
+
     /// Takes everything written so far.
     pub(super) fn take(&mut self) -> Bytes {
         self.buffer.split().freeze()
+    }
+
+    fn line(&mut self, kind: u8, text: &str) {
+        self.buffer.put_u8(kind);
+        self.buffer.put_slice(text.as_bytes());
+        self.line_end();
     }
 
     fn length(&mut self, kind: u8, len: usize) {

@@ -39,6 +39,8 @@ pub(super) enum Keys {
     None,
     /// The first argument.
     First,
+    /// The second argument: the first one of a subcommand.
+    Second,
     /// The first two arguments.
     Pair,
     /// All arguments, or every second one.
@@ -73,6 +75,7 @@ impl Command {
         match self.keys {
             Keys::None => false,
             Keys::First => index == 1,
+            Keys::Second => index == 2,
             Keys::Pair => matches!(index, 1 | 2),
             Keys::Every(step) => index > 0 && (index - 1).is_multiple_of(step),
         }

@@ -64,7 +64,17 @@ pub(super) fn passes(command: &Command) -> bool {
 
 /// Whether a command touches no data and changes nothing, so that its reply can be made at once.
 fn is_said_at_once(command: &Command) -> bool {
-    matches!(command.name, "ping" | "echo" | "time" | "unwatch" | "client|id" | "client|getname")
+    matches!(
+        command.name,
+        "ping"
+            | "echo"
+            | "time"
+            | "unwatch"
+            | "client|id"
+            | "client|getname"
+            | "config|get"
+            | "config|set"
+    )
 }
 
 /// `MULTI`

@@ -1,7 +1,7 @@
 //! The rows of the commands on keys and values.
 
-use super::super::{bits, counters, dbsize, flush, lifetime, many, rewrite, scan, strings};
-use super::{Command, Keys, Kind, Run, row};
+use super::super::{bits, counters, dbsize, flush, lcs, lifetime, many, rewrite, scan, strings};
+use super::{Command, Keys, Kind, Run, row, subcommands};
 
 const READ: Kind = ("string", &["readonly", "fast"]);
 const READ_ANY: Kind = ("generic", &["readonly", "fast"]);
@@ -61,6 +61,13 @@ pub(super) const DATA: &[Command] = &[
         Keys::Every(1),
         Run::Data(many::exists, rewrite::exists),
         "Counts how many of the keys exist.",
+    ),
+    row(
+        ("touch", -2),
+        READ_ANY,
+        Keys::Every(1),
+        Run::Data(many::exists, rewrite::exists),
+        "Counts how many of the keys exist, as EXISTS.",
     ),
     row(
         ("setex", 4),
@@ -326,6 +333,20 @@ pub(super) const DATA: &[Command] = &[
         Keys::First,
         Run::Read(bits::bitcount),
         "Counts the bits of a value that are set.",
+    ),
+    row(
+        ("lcs", -3),
+        ("string", &["readonly"]),
+        Keys::Pair,
+        Run::Strong(lcs::lcs, "use GET of both keys and compare the values yourself"),
+        "Returns what two values have in common, in its order; needs a strong keyspace.",
+    ),
+    row(
+        ("object", -2),
+        ("generic", &["readonly"]),
+        Keys::None,
+        Run::Subcommands(subcommands::OF_OBJECT),
+        "Tells how a value is kept.",
     ),
     row(
         ("keys", 2),

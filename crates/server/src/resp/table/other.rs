@@ -40,7 +40,7 @@ pub(super) const OTHER: &[Command] = &[
         CONNECTION,
         Keys::None,
         Run::Handler(connection::select),
-        "Selects a keyspace: 0 is default; where they exist, 1 is eventual and 2 is strong.",
+        "Selects a keyspace: 0 is default; where it exists, 1 is eventual.",
     ),
     row(
         ("reset", 1),
@@ -90,6 +90,20 @@ pub(super) const OTHER: &[Command] = &[
         Keys::None,
         Run::Subcommands(subcommands::OF_CONFIG),
         "Shows settings under the names of redis-server.",
+    ),
+    row(
+        ("debug", -2),
+        ADMIN,
+        Keys::None,
+        Run::Subcommands(subcommands::OF_DEBUG),
+        "Serves those who test servers and clients.",
+    ),
+    row(
+        ("function", -2),
+        ADMIN,
+        Keys::None,
+        Run::Subcommands(subcommands::OF_FUNCTION),
+        "Would manage functions; there are none.",
     ),
     row(("info", -1), SERVER, Keys::None, Run::Handler(info::info), "Shows figures of this node."),
     row(

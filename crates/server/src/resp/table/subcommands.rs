@@ -3,7 +3,8 @@
 use super::other::{ADMIN, CLIENT, CLUSTER, SERVER};
 use super::{Command, Keys, Kind, Run};
 use crate::resp::call::{Call, Handled};
-use crate::resp::{admin, connection, describe};
+use crate::resp::plan::Planned;
+use crate::resp::{admin, connection, debug, describe};
 
 const fn sub(
     (name, arity): (&'static str, i8),
@@ -14,6 +15,40 @@ const fn sub(
     let run = Run::Handler(handler);
     Command { name, arity, flags, keys: Keys::None, group, summary, run }
 }
+
+const fn about_a_key(
+    (name, arity): (&'static str, i8),
+    plan: fn(&mut Call<'_, '_>) -> Planned,
+    summary: &'static str,
+) -> Command {
+    let (group, flags) = ("generic", &["readonly"]);
+    Command { name, arity, flags, keys: Keys::Second, group, summary, run: Run::Read(plan) }
+}
+
+/// Those of OBJECT.
+pub(super) const OF_OBJECT: &[Command] = &[
+    about_a_key(
+        ("object|encoding", 3),
+        debug::encoding,
+        "Returns how redis-server would keep the value.",
+    ),
+    about_a_key(("object|refcount", 3), debug::refcount, "Returns 1: values are not shared."),
+    about_a_key(("object|freq", 3), debug::freq, "Refuses: nobody counts accesses."),
+];
+
+/// Those of DEBUG.
+pub(super) const OF_DEBUG: &[Command] = &[
+    sub(("debug|set-active-expire", 3), ADMIN, debug::set_active_expire, "Has no effect here."),
+    sub(("debug|protocol", 3), ADMIN, debug::protocol, "Answers with a reply of some kind."),
+];
+
+/// Those of FUNCTION.
+pub(super) const OF_FUNCTION: &[Command] = &[sub(
+    ("function|flush", -2),
+    ADMIN,
+    debug::function_flush,
+    "Has no effect: there are no functions.",
+)];
 
 /// Those of CLIENT.
 pub(super) const OF_CLIENT: &[Command] = &[
