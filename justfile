@@ -29,6 +29,10 @@ sim SEEDS="200" *ARGS:
 bench *ARGS:
     cargo xtask bench {{ARGS}}
 
+# Run redis-server's own test suite against a cluster (needs Debian's apt, and tcl).
+redis-suite *ARGS:
+    cargo xtask redis-suite {{ARGS}}
+
 # Licences, duplicate versions, advisories (needs cargo-deny).
 deny:
     cargo deny check

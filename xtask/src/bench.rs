@@ -8,15 +8,15 @@ pub mod failover;
 mod load;
 mod page;
 mod section;
-mod server;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::server::{self, Server};
+
 use load::{Case, Figures};
-use server::Server;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ pub(crate) struct Measured {
 /// # Errors
 /// If a program is missing, a server does not start, or an answer is not understood.
 pub fn run(root: &Path, options: &Options) -> Result<()> {
-    let scratch = scratch_folder()?;
+    let scratch = server::scratch_folder("bench")?;
     let result = measure(root, &scratch, options);
     fs::remove_dir_all(&scratch).with_context(|| format!("removing {}", scratch.display()))?;
     let path = root.join("docs/benchmarks.md");
@@ -91,7 +91,7 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
 }
 
 fn measure(root: &Path, scratch: &Path, options: &Options) -> Result<Vec<Measured>> {
-    let cluster = Server::cluster(root, &scratch.join("cluster"))?;
+    let cluster = Server::cluster(root, &scratch.join("cluster"), &[])?;
     let redis = Server::redis(&scratch.join("redis"))?;
     let systems = [
         System { name: "kvorum, 3 nodes, strong", server: &cluster, database: 0 },
@@ -114,13 +114,4 @@ fn measure(root: &Path, scratch: &Path, options: &Options) -> Result<Vec<Measure
         }
     }
     Ok(measured)
-}
-
-/// A folder of our own on the disk that the build uses: temporary file systems often have none.
-fn scratch_folder() -> Result<PathBuf> {
-    let binary = std::env::current_exe()?;
-    let target = binary.parent().context("the program lies in a folder")?;
-    let scratch = target.join(format!("bench-{}", std::process::id()));
-    fs::create_dir_all(&scratch)?;
-    Ok(scratch)
 }

@@ -5,6 +5,10 @@
 //! stays with them. `cargo test` runs it too.
 //!
 //! [`bench`] measures a cluster beside redis-server and writes docs/benchmarks.md.
+//!
+//! [`redis_suite`] runs the test suite of redis-server against a cluster.
 
 pub mod bench;
+pub mod redis_suite;
+mod server;
 pub mod tidy;

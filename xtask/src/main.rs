@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use xtask::bench;
 use xtask::tidy::{self, Tree};
+use xtask::{bench, redis_suite};
 
 const USAGE: &str = "\
 cargo xtask COMMAND
@@ -16,6 +16,9 @@ cargo xtask COMMAND
   bench [--rounds N] [--scale X]
                   measure a cluster beside redis-server and write docs/benchmarks.md
   bench failover  kill leaders, measure how long writes stand still, and write its section there
+  redis-suite [UNIT …]
+                  run the cases of redis-server's own test suite that are about strings against a
+                  cluster; exit 1 if one fails that docs/redis-compat.md does not list
 ";
 
 fn main() -> Result<ExitCode> {
@@ -32,6 +35,10 @@ fn main() -> Result<ExitCode> {
             bench::run(root()?, &bench::Options::parse(rest)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        ["redis-suite", units @ ..] => match redis_suite::run(root()?, units)? {
+            true => Ok(ExitCode::SUCCESS),
+            false => Ok(ExitCode::FAILURE),
+        },
         _ => {
             std::io::stderr().write_all(USAGE.as_bytes())?;
             Ok(ExitCode::from(2))

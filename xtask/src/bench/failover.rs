@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::section;
-use super::server::{self, Server};
+use crate::server::{self, Server};
 
 /// How often a leader is killed.
 const KILLS: u32 = 20;
@@ -52,7 +52,7 @@ type Writes = Vec<(Instant, Instant)>;
 /// # Errors
 /// If a program is missing, a node does not start, or writes do not go on.
 pub fn run(root: &Path) -> Result<()> {
-    let scratch = super::scratch_folder()?;
+    let scratch = server::scratch_folder("bench")?;
     let measured = measure(root, &scratch);
     std::fs::remove_dir_all(&scratch)?;
     let text = render(measured?)?;
@@ -61,7 +61,7 @@ pub fn run(root: &Path) -> Result<()> {
 }
 
 fn measure(root: &Path, scratch: &Path) -> Result<Measured> {
-    let cluster = Server::cluster(root, &scratch.join("cluster"))?;
+    let cluster = Server::cluster(root, &scratch.join("cluster"), &[])?;
     let keys: Vec<String> = (0..KEYS).map(|n| format!("key{n}")).collect();
     let mut measured = Measured::default();
     for round in 0..KILLS {

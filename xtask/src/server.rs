@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Three nodes of the release build, every write synced on a majority.
-    pub(crate) fn cluster(root: &Path, folder: &Path) -> Result<Server> {
+    /// Three nodes of the release build with these flags, every write synced on a majority.
+    pub(crate) fn cluster(root: &Path, folder: &Path, flags: &[&str]) -> Result<Server> {
         let built = Command::new("cargo")
             .args(["build", "--release", "--package", "kvorum"])
             .current_dir(root)
@@ -37,7 +37,7 @@ impl Server {
         let offset = free_offset()?;
         let mut command = Command::new(binary);
         command.args(["dev", "--nodes", "3", "--base-port-offset", &offset.to_string()]);
-        command.arg("--data-dir").arg(folder);
+        command.arg("--data-dir").arg(folder).arg("--").args(flags);
         let server = Server::start(6379 + offset, command, folder)?;
         for http in [8001, 8002, 8003] {
             await_answer(http + offset, "GET /readyz HTTP/1.0\r\n\r\n", "200 OK")?;
@@ -126,6 +126,15 @@ impl Drop for Server {
         }
         let _ = self.child.wait();
     }
+}
+
+/// A folder of our own on the disk that the build uses: temporary file systems often have none.
+pub(crate) fn scratch_folder(purpose: &str) -> Result<PathBuf> {
+    let binary = std::env::current_exe()?;
+    let target = binary.parent().context("the program lies in a folder")?;
+    let scratch = target.join(format!("{purpose}-{}", std::process::id()));
+    fs::create_dir_all(&scratch)?;
+    Ok(scratch)
 }
 
 /// What we need of `/proc/PID/stat` (proc(5)).
