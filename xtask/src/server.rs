@@ -24,16 +24,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Three nodes of the release build with these flags, every write synced on a majority.
+    /// Three nodes of the release build (or of the binary that `KVORUM_BIN` names) with these flags,
+    /// every write synced on a majority.
     pub(crate) fn cluster(root: &Path, folder: &Path, flags: &[&str]) -> Result<Server> {
-        let built = Command::new("cargo")
-            .args(["build", "--release", "--package", "kvorum"])
-            .current_dir(root)
-            .status()
-            .context("running cargo")?;
-        ensure!(built.success(), "the release build failed");
-        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
-        let binary = root.join(target).join("release/kvorum");
+        let binary = match std::env::var_os("KVORUM_BIN") {
+            Some(binary) => PathBuf::from(binary),
+            None => build(root)?,
+        };
         let offset = free_offset()?;
         let mut command = Command::new(binary);
         command.args(["dev", "--nodes", "3", "--base-port-offset", &offset.to_string()]);
@@ -135,6 +132,18 @@ pub(crate) fn scratch_folder(purpose: &str) -> Result<PathBuf> {
     let scratch = target.join(format!("{purpose}-{}", std::process::id()));
     fs::create_dir_all(&scratch)?;
     Ok(scratch)
+}
+
+/// The release build of what is below `root`.
+fn build(root: &Path) -> Result<PathBuf> {
+    let built = Command::new("cargo")
+        .args(["build", "--release", "--package", "kvorum"])
+        .current_dir(root)
+        .status()
+        .context("running cargo")?;
+    ensure!(built.success(), "the release build failed");
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+    Ok(root.join(target).join("release/kvorum"))
 }
 
 /// What we need of `/proc/PID/stat` (proc(5)).
