@@ -65,11 +65,13 @@ pub enum Property {
     /// S4: after healing, every node takes strong operations, and all replicas of a group hold the
     /// same.
     StrongRecoversAfterHealing,
+    /// S5: a strong read that may be old shows what was there no longer ago than it allows.
+    AnswersAreNotTooOld,
 }
 
 impl Property {
     /// Every property.
-    pub const ALL: [Property; 11] = [
+    pub const ALL: [Property; 12] = [
         Property::DurableIsRecovered,
         Property::NoAcknowledgedWriteLost,
         Property::ReadsSeeAcknowledgedWrites,
@@ -81,6 +83,7 @@ impl Property {
         Property::NotExecutedNeverShows,
         Property::IncrementsCountOnce,
         Property::StrongRecoversAfterHealing,
+        Property::AnswersAreNotTooOld,
     ];
 
     /// Its number.
@@ -98,6 +101,7 @@ impl Property {
             Property::NotExecutedNeverShows => "S2",
             Property::IncrementsCountOnce => "S3",
             Property::StrongRecoversAfterHealing => "S4",
+            Property::AnswersAreNotTooOld => "S5",
         }
     }
 }
@@ -116,6 +120,7 @@ impl fmt::Display for Property {
             Property::NotExecutedNeverShows => "what was not executed never shows",
             Property::IncrementsCountOnce => "increments count once",
             Property::StrongRecoversAfterHealing => "strong groups are whole after healing",
+            Property::AnswersAreNotTooOld => "no answer is older than it may be",
         };
         write!(f, "{} {text}", self.number())
     }

@@ -28,11 +28,11 @@ impl Mutation {
     /// the groups' random histories.
     pub fn noticed_by_simulation() -> impl Iterator<Item = (Mutation, &'static [Property])> {
         use Property::{
-            DurableIsRecovered as D1, IncrementsCountOnce as S3, LaterWritesWin as E7,
-            NoAcknowledgedWriteLost as E1, NotExecutedNeverShows as S2, ReadsNeverGoBack as E4,
-            ReadsReturnWhatWasWritten as E6, ReadsSeeAcknowledgedWrites as E3,
-            RecoversAfterHealing as E10, StrongIsLinearizable as S1,
-            StrongRecoversAfterHealing as S4,
+            AnswersAreNotTooOld as S5, DurableIsRecovered as D1, IncrementsCountOnce as S3,
+            LaterWritesWin as E7, NoAcknowledgedWriteLost as E1, NotExecutedNeverShows as S2,
+            ReadsNeverGoBack as E4, ReadsReturnWhatWasWritten as E6,
+            ReadsSeeAcknowledgedWrites as E3, RecoversAfterHealing as E10,
+            StrongIsLinearizable as S1, StrongRecoversAfterHealing as S4,
         };
         use kvorum_replication::leaderless::Mutation as Group;
         use kvorum_replication::raft::Mutation as Raft;
@@ -55,12 +55,14 @@ impl Mutation {
             (Group::NonBlockingRepair, &[E4]),
             (Group::StampWithWallClock, &[E6]),
         ];
-        let raft: [(Raft, &[Property]); 5] = [
+        let raft: [(Raft, &[Property]); 7] = [
             (Raft::PromiseBeforeDurable, &[S1, S3]),
             (Raft::ReadWithoutRound, &[S1]),
             (Raft::ForgetApplied, &[S1, S3, S4]),
             (Raft::ExpireByOwnClock, &[S1]),
             (Raft::RefuseProposed, &[S2, S3]),
+            (Raft::FollowerReadWithoutIndex, &[S1]),
+            (Raft::StaleWithoutBound, &[S5]),
         ];
         let storage = storage.into_iter().map(|(rule, seen)| (Mutation::Storage(rule), seen));
         let groups = groups.into_iter().map(|(rule, seen)| (Mutation::Leaderless(rule), seen));

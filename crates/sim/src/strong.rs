@@ -9,7 +9,9 @@ pub mod object;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use kvorum_core::{Executed, Identity, KeyspaceId, Mono, Op, Outcome, Reply, Request, Want};
+use kvorum_core::{
+    Consistency, Executed, Identity, KeyspaceId, Mono, Op, Outcome, Reply, Request, Want,
+};
 use kvorum_replication::Ticket;
 use object::{Asked, Doing, Told, Untold};
 
@@ -35,6 +37,8 @@ pub struct Operation {
     pub object: usize,
     /// What was asked.
     pub asked: Asked,
+    /// At which consistency; the keyspace's own if none was named.
+    pub level: Option<Consistency>,
     /// When.
     pub invoked: Mono,
     /// When and how it ended; nothing if it never did.
@@ -155,7 +159,8 @@ impl Strong {
             object
         };
         let asked = self.question(object);
-        self.submit(Some(client), object, asked, host, now)
+        let level = if asked.is_write() { None } else { Some(self.level()) };
+        self.submit(Some(client), object, asked, level, host, now)
     }
 
     /// A last look at an object: a last write first, so that it is seen that nodes take them, and
@@ -176,7 +181,7 @@ impl Strong {
                 Asked::transaction(Vec::new(), all, Vec::new())
             }
         };
-        self.submit(None, object, asked, host, now)
+        self.submit(None, object, asked, None, host, now)
     }
 
     fn submit(
@@ -184,6 +189,7 @@ impl Strong {
         client: Option<usize>,
         object: usize,
         asked: Asked,
+        level: Option<Consistency>,
         host: usize,
         now: Mono,
     ) -> (Ticket, Request) {
@@ -192,12 +198,22 @@ impl Strong {
         }
         let op = asked.op(|at| key(object, at));
         let (invoked, last_look) = (now, client.is_none());
-        self.history.push(Operation { object, asked, invoked, completed: None, last_look });
+        self.history.push(Operation { object, asked, level, invoked, completed: None, last_look });
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let number = self.history.len() - 1;
         self.pending.insert(ticket, Pending { client, host, number });
-        (ticket, request(op, now))
+        (ticket, request(op, level, now))
+    }
+
+    /// How a read is made: in all ways there are.
+    fn level(&mut self) -> Consistency {
+        match self.chance.between(0, 9) {
+            0..5 => Consistency::Lease,
+            5..7 => Consistency::Safe,
+            7..9 => Consistency::Follower,
+            _ => Consistency::Stale { max_ms: *self.chance.pick(&[0, 100, 1_000]).unwrap_or(&0) },
+        }
     }
 
     /// What a client asks of an object.
@@ -323,12 +339,12 @@ fn key(object: usize, at: usize) -> Bytes {
     format!("{{{object}}}:{at}").into()
 }
 
-fn request(op: Op, now: Mono) -> Request {
+fn request(op: Op, consistency: Option<Consistency>, now: Mono) -> Request {
     Request {
         identity: Identity::ANONYMOUS,
         keyspace: KEYSPACE,
         op,
-        consistency: None,
+        consistency,
         min_version: None,
         deadline: now + DEADLINE,
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kvorum_core::{Executed, Mono, limits};
+use kvorum_core::{Consistency, Executed, Mono, limits};
 use kvorum_replication::linearizability::{self, is_linearizable};
 
 use super::{Circumstances, Property, Violation};
@@ -33,7 +33,10 @@ pub(super) fn check(history: &[Operation], world: Circumstances) -> Vec<Violatio
         objects.entry(operation.object).or_default().push(operation);
     }
     for operations in objects.values() {
-        note(Property::StrongIsLinearizable, one_after_the_other(operations, world));
+        let (old, new): (Vec<&Operation>, Vec<&Operation>) =
+            operations.iter().partition(|operation| may_be_old(operation).is_some());
+        note(Property::StrongIsLinearizable, one_after_the_other(&new, world));
+        note(Property::AnswersAreNotTooOld, none_is_too_old(&old, &new, world));
         note(Property::NotExecutedNeverShows, refused_never_shows(operations));
         note(Property::IncrementsCountOnce, increments_count_once(operations));
         note(Property::StrongRecoversAfterHealing, last_look_succeeds(operations));
@@ -133,6 +136,37 @@ fn happenings(
     let act = Happening::Asked(asked, told);
     all.push(linearizability::Operation { began, ended: ended.map(|at| at.0), act });
     all
+}
+
+/// How old the answer to an operation may be, in microseconds; nothing if not at all.
+fn may_be_old(operation: &Operation) -> Option<u64> {
+    match operation.level {
+        Some(Consistency::Stale { max_ms }) => Some(u64::from(max_ms) * 1_000),
+        _ => None,
+    }
+}
+
+/// S5: each answer that may be old shows what was there at some moment, no longer before the
+/// question than it allows. It may also be ahead of what others are told for now.
+fn none_is_too_old(
+    old: &[&Operation],
+    new: &[&Operation],
+    world: Circumstances,
+) -> Result<(), String> {
+    let others: Vec<_> = new.iter().flat_map(|o| happenings(o, world)).collect();
+    for operation in old {
+        let Some(max) = may_be_old(operation) else { continue };
+        let mut with = others.clone();
+        with.extend(happenings(operation, world).into_iter().map(|happening| {
+            let began = happening.began.saturating_sub(max);
+            linearizability::Operation { began, ended: Some(u64::MAX), ..happening }
+        }));
+        if !is_linearizable(&with, &State::default()) {
+            let object = operation.object;
+            return Err(format!("object {object}: too old is {}", line(operation)));
+        }
+    }
+    Ok(())
 }
 
 /// S2.

@@ -15,7 +15,8 @@ const fn written(number: u64, ttl_ms: u64) -> Written {
 
 fn operation(asked: Asked, invoked: u64, completed: u64, ending: Ending) -> Operation {
     let completed = Some((Mono(completed), ending));
-    Operation { object: 0, asked, invoked: Mono(invoked), completed, last_look: false }
+    let level = None;
+    Operation { object: 0, asked, level, invoked: Mono(invoked), completed, last_look: false }
 }
 
 fn told(saw: Saw) -> Ending {
@@ -88,4 +89,18 @@ fn a_last_look_that_fails_is_noticed() {
     let failed = put(7, 0, 100, Ending::Failed(Executed::No));
     let look = Operation { last_look: true, ..failed };
     assert_eq!(violated(&[look]), [Property::StrongRecoversAfterHealing]);
+}
+
+#[test]
+fn an_answer_is_as_old_as_it_may_be_and_no_older() {
+    let stale = |seen, invoked, max_ms| {
+        let level = Some(Consistency::Stale { max_ms });
+        Operation { level, ..read(seen, invoked) }
+    };
+    let put = |number, invoked| put(number, 0, invoked, done(number > 7));
+    let history = |last| [put(7, 1_000), put(8, 20_000), read(Some(8), 40_000), last];
+    assert_eq!(violated(&history(stale(Some(7), 60_000, 50))), []);
+    assert_eq!(violated(&history(stale(Some(8), 60_000, 0))), []);
+    assert_eq!(violated(&history(stale(Some(7), 60_000, 30))), [Property::AnswersAreNotTooOld]);
+    assert_eq!(violated(&history(stale(Some(9), 60_000, 50))), [Property::AnswersAreNotTooOld]);
 }
