@@ -107,6 +107,10 @@ pub enum Error {
         /// Unknown for a write, no for a read.
         executed: Executed,
     },
+    /// The write was sent again, and too much has happened since its first attempt to tell whether
+    /// that was done; or it was done, and its answer was too long to be remembered.
+    #[error("what became of the first attempt is not remembered any more; the outcome is unknown")]
+    SessionLost,
 }
 
 fn leader_text(leader: Option<NodeId>) -> String {
@@ -155,6 +159,7 @@ impl Error {
             | Error::Unavailable { .. }
             | Error::NotServing(_)
             | Error::NotLeader { .. } => Executed::No,
+            Error::SessionLost => Executed::Unknown,
             Error::Timeout { executed, .. }
             | Error::Overloaded { executed, .. }
             | Error::DiskFull { executed }
@@ -183,6 +188,7 @@ impl Error {
             Error::NotServing(_) => "NOTSERVING",
             Error::NotLeader { .. } => "NOTLEADER",
             Error::CoordinatorLost { .. } => "COORDINATORLOST",
+            Error::SessionLost => "SESSIONLOST",
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use kvorum_core::{HybridClock, Lsn, Mono, NodeId, Now, Outcome, Reply, Request, Store};
+use kvorum_core::{
+    Attempt, Hlc, HybridClock, Lsn, Mono, NodeId, Now, Outcome, Reply, Request, Store,
+};
 
 use crate::Message;
 use crate::pace::Pace;
@@ -19,6 +21,12 @@ pub trait Group {
     /// Whether anything gathers, so that [`Group::end_of_turn`] must be called.
     fn gathers(&self) -> bool {
         false
+    }
+
+    /// What the clock of a strong group's log shows here: whatever has not been sent yet is stamped
+    /// with a later reading. The first reading for a group without a log.
+    fn reached(&self) -> Hlc {
+        Hlc::default()
     }
 
     /// When [`Input::Deadline`] is wanted next; nothing while the group waits for no time.
@@ -108,6 +116,8 @@ pub enum Input {
         ticket: Ticket,
         /// The request; its key or partition belongs to this group.
         request: Request,
+        /// What a write of a strong keyspace is called, so that it is not done twice.
+        attempt: Option<Attempt>,
     },
     /// A message of the same group on a node (perhaps this one).
     Message {

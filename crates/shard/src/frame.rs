@@ -4,7 +4,7 @@
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 1 | format version, 1 |
+//! | 0 | 1 | format version, 2 |
 //! | 1 | 1 | flags: bit 0 is set in the bulk class; bits 1 and 2 are 0 if the sender should lead, 1 if it is reluctant, 2 if it is about to stop; the others are zero |
 //! | 2 | 2 | number of envelopes |
 //! | 4 | 8 | layout version of the sender |
@@ -26,7 +26,7 @@ use crate::wire::Envelope;
 
 /// Length of a frame's header in bytes.
 pub(crate) const HEADER: usize = 48;
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const BULK: u8 = 1;
 const RELUCTANT: u8 = 1 << 1;
 const LEAVING: u8 = 2 << 1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use kvorum_core::{Keyspace, Layout, Mode, Mono, PartitionId};
+use kvorum_core::{Hlc, Keyspace, Layout, Mode, Mono, PartitionId};
 use kvorum_replication::{Group, Leadership, leaderless, raft};
 
 use crate::Options;
@@ -57,6 +57,12 @@ impl Groups {
     /// The group with an index.
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
         self.entries.get_mut(index)?.as_mut()
+    }
+
+    /// What the clock of a strong group's log shows here.
+    pub(crate) fn reached(&self, index: usize) -> Hlc {
+        let entry = self.entries.get(index).and_then(Option::as_ref);
+        entry.map_or(Hlc::default(), |entry| entry.group.reached())
     }
 
     /// Notes that a group has something to handle in this turn.

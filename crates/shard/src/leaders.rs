@@ -2,13 +2,18 @@
 //!
 //! Any replica says who leads, as far as it knows, and that nothing was executed; so the node that
 //! took the request from its client asks until a leader answers or the client waits no longer.
-//! Where a request was sent and lost on the way the rule is the one of all requests: what may have
-//! been executed is not sent again.
+//!
+//! It names each write. One that may have been executed, because the node it was sent to is lost, is
+//! sent again under its name, and the replicas do not do it twice. It is unknown to the client only
+//! if nobody could say in time.
+//!
+//! **Invariant:** a first attempt never arrives behind one that was sent again: what was sent on a
+//! connection is taken before the connection ends, or never.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kvorum_core::{Error, NodeId, PartitionId, Request};
+use kvorum_core::{Attempt, Error, Executed, Hlc, NodeId, Outcome, PartitionId, Reply, Request};
 use kvorum_replication::{Input, Peers, Willingness};
 
 use crate::pending::{Origin, Pending, Stage};
@@ -20,15 +25,22 @@ const REST: Duration = Duration::from_millis(20);
 /// How often a request follows what replicas say before it rests.
 const HOPS: u8 = 3;
 
-/// Who leads, as far as replicas have told.
+/// What replicas have told of the strong partitions.
 #[derive(Debug, Default)]
-pub(crate) struct Leaders(BTreeMap<PartitionId, NodeId>);
+pub(crate) struct Leaders {
+    /// Who leads.
+    leaders: BTreeMap<PartitionId, NodeId>,
+    /// What the clock of the log has shown, for partitions of which no replica is here.
+    reached: BTreeMap<PartitionId, Hlc>,
+    /// How many writes this node has named.
+    named: u64,
+}
 
 impl Leaders {
     fn learn(&mut self, partition: PartitionId, leader: Option<NodeId>) {
         match leader {
-            Some(leader) => self.0.insert(partition, leader),
-            None => self.0.remove(&partition),
+            Some(leader) => self.leaders.insert(partition, leader),
+            None => self.leaders.remove(&partition),
         };
     }
 }
@@ -38,7 +50,8 @@ impl Shard {
     pub(crate) fn seek(&mut self, mut pending: Pending, request: Request, turn: &mut Turn<'_>) {
         let Some(partition) = pending.seeks else { return };
         let here = self.groups.index(partition);
-        let leader = self.leaders.0.get(&partition).copied();
+        self.name(&mut pending, partition, here);
+        let leader = self.leaders.leaders.get(&partition).copied();
         // A read that any replica may answer goes to one of them first; if that one cannot, to the
         // leader like the others.
         let anywhere = pending.hops == 0 && request.consistency.is_some_and(|l| l.by_any_replica());
@@ -47,8 +60,9 @@ impl Shard {
             if let Some(group) = here {
                 pending.stage = Stage::Group(group);
                 pending.request = Shard::kept(&pending, &request);
+                let attempt = pending.attempt;
                 let ticket = self.requests.insert(pending);
-                self.local.push_back((group, Input::Request { ticket, request }));
+                self.local.push_back((group, Input::Request { ticket, request, attempt }));
                 return;
             }
             if matches!(pending.origin, Origin::Peer { .. }) {
@@ -75,11 +89,45 @@ impl Shard {
         }
     }
 
-    /// Takes a replica's answer that it does not lead. The next one is asked, unless the request
-    /// is a peer's, which does that itself.
+    /// Names a write of a client, and notes what the clock of the log has shown before.
+    fn name(&mut self, pending: &mut Pending, partition: PartitionId, here: Option<usize>) {
+        if !pending.is_write || pending.is_unsure() || matches!(pending.origin, Origin::Peer { .. })
+        {
+            return;
+        }
+        if pending.attempt.is_none() {
+            self.leaders.named += 1;
+            let (session, seq) = (self.clock.writer(), self.leaders.named);
+            pending.attempt = Some(Attempt { session, seq, since: None });
+        }
+        let reached = || self.leaders.reached.get(&partition).copied().unwrap_or_default();
+        pending.known = here.map_or_else(reached, |group| self.groups.reached(group));
+    }
+
+    /// Learns from an answer what the clock of a log shows that is not here.
+    pub(crate) fn learn_place(&mut self, pending: &Pending, outcome: &Outcome<Reply>) {
+        let Some(partition) = pending.seeks else { return };
+        let version = match outcome {
+            Ok(Reply::Written { version, .. }) => Some(*version),
+            Ok(Reply::Found(item)) => Some(item.header.version),
+            Ok(Reply::Txn(answer)) => answer.steps.iter().filter_map(|done| done.version).max(),
+            _ => None,
+        };
+        if let Some(version) = version.filter(|_| self.groups.index(partition).is_none()) {
+            let reached = self.leaders.reached.entry(partition).or_default();
+            *reached = version.hlc.max(*reached);
+        }
+    }
+
+    /// Takes a replica's answer that it did not do it, or cannot say whether it did. The next one is
+    /// asked, unless the request is a peer's, which does that itself.
     pub(crate) fn not_led(&mut self, mut pending: Pending, error: Error, turn: &mut Turn<'_>) {
-        let leader = if let Error::NotLeader { leader } = error { leader } else { None };
-        if let Some(partition) = pending.seeks {
+        if error.executed() == Executed::Unknown {
+            pending.may_be_done();
+        }
+        let mut leader = None;
+        if let (Error::NotLeader { leader: told }, Some(partition)) = (&error, pending.seeks) {
+            leader = *told;
             self.leaders.learn(partition, leader.filter(|&leader| leader != self.me()));
         }
         let Some(request) = pending.request.take() else {
@@ -103,15 +151,23 @@ impl Shard {
         }
     }
 
-    /// Whether an answer means that the request has to be sent elsewhere.
+    /// Whether an answer means that the request has to be sent again.
     pub(crate) fn must_seek(pending: &Pending, error: &Error) -> bool {
-        pending.seeks.is_some() && matches!(error, Error::NotLeader { .. })
+        let named = pending.attempt.is_some() && pending.request.is_some();
+        match error {
+            _ if pending.seeks.is_none() => false,
+            Error::NotLeader { .. } => true,
+            Error::CoordinatorLost { executed: Executed::Unknown } => named,
+            Error::Timeout { .. } => false,
+            // This attempt did nothing, which says nothing of the one before.
+            error => named && pending.is_unsure() && error.executed() == Executed::No,
+        }
     }
 
     fn rest(&mut self, mut pending: Pending, request: Request, turn: &mut Turn<'_>) {
         let too_late = request.deadline <= turn.now.mono + REST;
         if too_late || matches!(pending.origin, Origin::Peer { .. }) {
-            let error = Error::NotLeader { leader: None };
+            let error = pending.as_a_whole(Error::NotLeader { leader: None });
             self.answer(pending.origin, Err(error), turn);
             return;
         }
@@ -125,7 +181,8 @@ impl Shard {
         let patience = deadline.since(turn.now.mono);
         pending.request = Shard::kept(&pending, &request);
         let id = self.requests.next_ticket();
-        let envelope = Envelope::Forward { id, patience, request };
+        let attempt = pending.attempt;
+        let envelope = Envelope::Forward { id, patience, attempt, request };
         if let Some(place) = self.links.push(to, &envelope, turn.out) {
             pending.stage = Stage::Forwarded { to, place, deadline };
             self.requests.insert(pending);

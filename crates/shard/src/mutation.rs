@@ -18,9 +18,9 @@ pub enum Mutation {
     /// Forget how long a frame has waited here before its turn.
     #[cfg(any(test, feature = "mutations"))]
     IgnoreWaiting,
-    /// Send a write of a strong keyspace again that may have been executed.
+    /// Send a write of a strong keyspace again that may have been executed, as if it were new.
     #[cfg(any(test, feature = "mutations"))]
-    ResendWhatHasLeft,
+    ResendAsNew,
 }
 
 #[cfg(any(test, feature = "mutations"))]
@@ -30,7 +30,7 @@ impl Mutation {
         Mutation::TrustSuspectClock,
         Mutation::OverfillFrames,
         Mutation::IgnoreWaiting,
-        Mutation::ResendWhatHasLeft,
+        Mutation::ResendAsNew,
     ];
 }
 
@@ -51,5 +51,5 @@ questions! {
     trusts_suspect_clock asks TrustSuspectClock;
     overfills_frames asks OverfillFrames;
     ignores_waiting asks IgnoreWaiting;
-    resends_what_has_left asks ResendWhatHasLeft;
+    resends_as_new asks ResendAsNew;
 }

@@ -52,12 +52,12 @@ impl Shard {
                         self.settle(id, outcome, turn);
                     }
                 }
-                Envelope::Forward { id, patience, mut request } => {
+                Envelope::Forward { id, patience, attempt, mut request } => {
                     let Some(life) = self.links.life(from) else { continue };
                     let origin = Origin::Peer { node: from, id, life };
                     request.deadline = arrived + patience.min(limits::MAX_DEADLINE);
                     match self.capacity(from) {
-                        Capacity::Enough => self.submit(origin, request, turn),
+                        Capacity::Enough => self.submit(origin, request, attempt, turn),
                         Capacity::Full => {
                             turn.out.push(Out::Count(Event::Shed));
                             let (what, executed) = (queue::LOG, Executed::No);
@@ -123,18 +123,21 @@ impl Shard {
     /// will be answered.
     pub(crate) fn disconnect(&mut self, node: NodeId, turn: &mut Turn<'_>) {
         let mut failed = Vec::new();
-        // Nothing was executed, so the next leader may do it.
+        // Whoever leads next is asked under the same name, so nothing is done twice.
         let mut seeking = Vec::new();
         let lost = |stage: &Stage| matches!(stage, Stage::Forwarded { to, .. } if *to == node);
         for ticket in self.requests.tickets(lost) {
-            let Some(pending) = self.requests.take(ticket) else { continue };
+            let Some(mut pending) = self.requests.take(ticket) else { continue };
             let Stage::Forwarded { place, .. } = pending.stage else { continue };
-            let unknown = pending.is_write && self.links.has_left(node, place);
-            if pending.seeks.is_some() && (!unknown || self.options.resends_what_has_left()) {
+            let left = self.links.has_left(node, place);
+            if pending.seeks.is_some() {
+                if left && !self.options.resends_as_new() {
+                    pending.may_be_done();
+                }
                 seeking.push(pending);
                 continue;
             }
-            let error = if self.links.has_left(node, place) {
+            let error = if left {
                 Error::CoordinatorLost { executed: pending.executed_if_lost() }
             } else {
                 Error::Unavailable { need: pending.need, live: 0 }

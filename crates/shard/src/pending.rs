@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use kvorum_core::{Executed, Mono, NodeId, PartitionId, Request};
+use kvorum_core::{Attempt, Error, Executed, Hlc, Mono, NodeId, PartitionId, Request};
 use kvorum_replication::Ticket;
 
 use crate::links::{Life, Place};
@@ -29,12 +29,46 @@ pub(crate) struct Pending {
     pub(crate) request: Option<Box<Request>>,
     /// How often it was sent on.
     pub(crate) hops: u8,
+    /// The name of a write of a strong keyspace, under which it may be sent again.
+    pub(crate) attempt: Option<Attempt>,
+    /// What the clock of the partition's log was known to show before it was first sent.
+    pub(crate) known: Hlc,
 }
 
 impl Pending {
+    /// A read that any replica can answer.
+    pub(crate) const fn new(origin: Origin, stage: Stage, weight: usize) -> Pending {
+        let (is_write, need, seeks, request) = (false, 1, None, None);
+        let (hops, attempt, known) = (0, None, Hlc(0));
+        Pending { origin, stage, weight, is_write, need, seeks, request, hops, attempt, known }
+    }
+
     /// Whether the request may have taken effect if whoever works on it is lost.
     pub(crate) const fn executed_if_lost(&self) -> Executed {
         if self.is_write { Executed::Unknown } else { Executed::No }
+    }
+
+    /// Whether an earlier attempt may have taken effect.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.attempt.is_some_and(|attempt| attempt.since.is_some())
+    }
+
+    /// What the error of the last attempt means for all attempts together.
+    pub(crate) fn as_a_whole(&self, error: Error) -> Error {
+        let executed = Executed::Unknown;
+        match error {
+            error if !self.is_unsure() || error.executed() == executed => error,
+            Error::Timeout { need, acked, .. } => Error::Timeout { need, acked, executed },
+            _ => Error::CoordinatorLost { executed },
+        }
+    }
+
+    /// An attempt may have taken effect; whatever is sent from now on says so.
+    pub(crate) fn may_be_done(&mut self) {
+        let known = self.known;
+        if let Some(attempt) = &mut self.attempt {
+            attempt.since.get_or_insert(known);
+        }
     }
 }
 
@@ -201,8 +235,7 @@ mod tests {
     fn client(n: u64) -> Pending {
         let stage = Stage::Group(0);
         let origin = Origin::Client(Ticket(n));
-        let (is_write, need, seeks, request, hops) = (true, 1, None, None, 0);
-        Pending { origin, stage, weight: 10, is_write, need, seeks, request, hops }
+        Pending { is_write: true, ..Pending::new(origin, stage, 10) }
     }
 
     #[test]

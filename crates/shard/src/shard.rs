@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use kvorum_core::{
-    Error, Executed, Hlc, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome, PartitionId, Reply,
-    Request, Store, limits,
+    Attempt, Error, Executed, Hlc, HybridClock, Layout, Lsn, Mono, NodeId, Now, Outcome,
+    PartitionId, Reply, Request, Store, limits,
 };
 use kvorum_replication::pace::Pace;
 use kvorum_replication::{Event, Input, Outbox, Peers, Ticket, Willingness};
@@ -96,7 +96,7 @@ impl Shard {
         let turn = &mut Turn { now, store, out };
         match input {
             In::Request { ticket, request } => {
-                self.submit(Origin::Client(ticket), request, turn);
+                self.submit(Origin::Client(ticket), request, None, turn);
             }
             In::Frame { from, body, arrived } => self.receive(from, body, arrived, turn),
             In::Waited(span) => self.shedding.waited(now.mono, span),
@@ -212,10 +212,17 @@ impl Shard {
         }
     }
 
-    /// Takes a request of a client, or of a peer that does not hold the partition.
-    pub(crate) fn submit(&mut self, origin: Origin, mut request: Request, turn: &mut Turn<'_>) {
+    /// Takes a request of a client, or of a peer that does not hold the partition and may have named
+    /// it.
+    pub(crate) fn submit(
+        &mut self,
+        origin: Origin,
+        mut request: Request,
+        attempt: Option<Attempt>,
+        turn: &mut Turn<'_>,
+    ) {
         request.deadline = request.deadline.min(turn.now.mono + limits::MAX_DEADLINE);
-        if let Err(error) = self.admit(origin, request, turn) {
+        if let Err(error) = self.admit(origin, request, attempt, turn) {
             self.answer(origin, Err(error), turn);
         }
     }
@@ -224,6 +231,7 @@ impl Shard {
         &mut self,
         origin: Origin,
         mut request: Request,
+        attempt: Option<Attempt>,
         turn: &mut Turn<'_>,
     ) -> Result<(), Error> {
         let route = admission::route(&request, &self.layout, turn.now.mono)?;
@@ -242,7 +250,7 @@ impl Shard {
         // Whoever takes it says where it stands.
         let stage = Stage::Resting { until: turn.now.mono };
         let pending =
-            Pending { origin, stage, weight, is_write, need, seeks, request: None, hops: 0 };
+            Pending { is_write, need, seeks, attempt, ..Pending::new(origin, stage, weight) };
         if route.strong {
             // Groups of strong partitions know no defaults.
             request.consistency = Some(route.level);
@@ -255,7 +263,7 @@ impl Shard {
         };
         let stage = Stage::Group(group);
         let ticket = self.requests.insert(Pending { stage, ..pending });
-        self.handle(group, Input::Request { ticket, request }, 0, turn);
+        self.handle(group, Input::Request { ticket, request, attempt: None }, 0, turn);
         Ok(())
     }
 
@@ -290,7 +298,7 @@ impl Shard {
         let deadline = request.deadline;
         let patience = deadline.since(turn.now.mono);
         let id = self.requests.next_ticket();
-        let envelope = Envelope::Forward { id, patience, request };
+        let envelope = Envelope::Forward { id, patience, attempt: None, request };
         let place = self.links.push(to, &envelope, turn.out).ok_or(nobody)?;
         let stage = Stage::Forwarded { to, place, deadline };
         self.requests.insert(Pending { stage, ..pending });
@@ -302,7 +310,11 @@ impl Shard {
         let Some(pending) = self.requests.take(ticket) else { return };
         match outcome {
             Err(error) if Shard::must_seek(&pending, &error) => self.not_led(pending, error, turn),
-            outcome => self.answer(pending.origin, outcome, turn),
+            outcome => {
+                self.learn_place(&pending, &outcome);
+                let outcome = outcome.map_err(|error| pending.as_a_whole(error));
+                self.answer(pending.origin, outcome, turn);
+            }
         }
     }
 

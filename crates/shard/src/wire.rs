@@ -5,7 +5,7 @@
 //! | kind | envelope | fields |
 //! |---|---|---|
 //! | 1 | group message | placement u16, partition u16, message (encoded by `kvorum-replication`) |
-//! | 2 | forward | id u64, patience, request |
+//! | 2 | forward | id u64, patience, optional name (session u32, number, optional reading), request |
 //! | 3 | forwarded | id u64, outcome |
 //!
 //! Byte strings, optional fields, time spans and sizes are written as in the messages
@@ -14,8 +14,11 @@
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kvorum_core::{Done, Outcome, PartitionId, Reply, Request};
-use kvorum_replication::wire::primitive::{get_bytes, get_duration, put_bytes, put_duration};
+use kvorum_core::{Attempt, Done, Hlc, Outcome, PartitionId, Reply, Request, Writer};
+use kvorum_replication::wire::primitive::{
+    get_bytes, get_duration, get_optional, get_varint, put_bytes, put_duration, put_optional,
+    put_varint,
+};
 use kvorum_replication::wire::{self, WireError};
 use kvorum_replication::{Found, Message, Ticket};
 
@@ -46,6 +49,8 @@ pub(crate) enum Envelope {
         id: Ticket,
         /// How long the sender waits.
         patience: Duration,
+        /// What a write of a strong keyspace is called.
+        attempt: Option<Attempt>,
         /// The request. Its deadline means nothing on another node: the receiver sets it.
         request: Request,
     },
@@ -77,10 +82,11 @@ impl Envelope {
                 put_partition(out, *partition);
                 wire::encode(message, out);
             }
-            Envelope::Forward { id, patience, request } => {
+            Envelope::Forward { id, patience, attempt, request } => {
                 out.put_u8(2);
                 out.put_u64_le(id.0);
                 put_duration(out, *patience);
+                put_optional(out, attempt.as_ref(), put_attempt);
                 request::encode(request, out);
             }
             Envelope::Forwarded { id, outcome } => {
@@ -104,6 +110,7 @@ impl Envelope {
             2 => Ok(Envelope::Forward {
                 id: Ticket(input.try_get_u64_le()?),
                 patience: get_duration(input)?,
+                attempt: get_optional(input, get_attempt)?,
                 request: request::decode(input)?,
             }),
             3 => Ok(Envelope::Forwarded {
@@ -157,6 +164,19 @@ fn get_text(input: &mut Bytes) -> Result<String, WireError> {
         Ok(text) => Ok(text.to_owned()),
         Err(_) => Err(WireError("a text is not UTF-8")),
     }
+}
+
+fn put_attempt(out: &mut BytesMut, attempt: &Attempt) {
+    out.put_u32_le(attempt.session.0);
+    put_varint(out, attempt.seq);
+    put_optional(out, attempt.since, |out, since| put_varint(out, since.0));
+}
+
+fn get_attempt(input: &mut Bytes) -> Result<Attempt, WireError> {
+    let session = Writer(input.try_get_u32_le()?);
+    let seq = get_varint(input)?;
+    let since = get_optional(input, |input| get_varint(input).map(Hlc))?;
+    Ok(Attempt { session, seq, since })
 }
 
 fn put_partition(out: &mut BytesMut, partition: PartitionId) {

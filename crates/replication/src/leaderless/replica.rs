@@ -224,7 +224,7 @@ impl Replica {
 impl Group for Replica {
     fn handle(&mut self, ctx: &mut Context<'_>, input: Input) {
         match input {
-            Input::Request { ticket, request } => {
+            Input::Request { ticket, request, .. } => {
                 if let Err(error) = self.begin(ctx, ticket, request) {
                     ctx.out.reply(ticket, Err(error));
                 }

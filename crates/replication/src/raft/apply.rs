@@ -5,15 +5,16 @@
 
 use std::collections::VecDeque;
 
-use kvorum_core::{Outcome, Reply, Store};
+use kvorum_core::{Change, Outcome, Reply, Store};
 use raft::eraftpb::{Entry, EntryType};
 
 use super::consensus::{Consensus, Place};
-use super::log::Damaged;
+use super::log::{Damaged, Log};
 use super::machine::{Apply, Overlay};
 use super::options::Options;
 use super::payload::Payload;
-use super::room::entry_bytes;
+use super::room::{entry_bytes, remembered_bytes};
+use super::sessions::{At, COVERED};
 use super::snapshot::Sender;
 
 /// What is on its way.
@@ -25,8 +26,10 @@ pub(super) struct Applying {
     overlay: Overlay,
     /// What the changes in it take of a commit beside keys and values, at most.
     overhead: usize,
-    /// Something has been applied that the store does not have.
-    uncommitted: bool,
+    /// Something has been applied that the store does not have, from this entry on.
+    uncommitted: Option<u64>,
+    /// That changes the members.
+    changes_members: bool,
     /// The answers to that.
     answers: Vec<Applied>,
 }
@@ -63,7 +66,7 @@ impl Applying {
 
     /// Whether everything has been applied and committed to the store.
     pub(super) fn is_done(&self) -> bool {
-        self.entries.is_empty() && self.current.is_none() && !self.uncommitted
+        self.entries.is_empty() && self.current.is_none() && self.uncommitted.is_none()
     }
 
     /// Applies as much as the present frame of the store has room for. The answers of what the
@@ -82,16 +85,18 @@ impl Applying {
         let most = entry_bytes(&options.limits, store);
         loop {
             let more = self.fetch(consensus)?;
-            let full = self.overlay.bytes() + self.overhead >= most;
-            if self.uncommitted && (full || !more) {
+            if let Some(first) = self.uncommitted
+                && (!more || self.is_full(first, consensus.log(), most))
+            {
                 if let Some(copy) = copy {
                     copy.set_aside(self.overlay.places(), store)?;
                 }
-                let state = (!options.forgets_applied()).then(|| consensus.log().state_record());
-                if !self.overlay.commit(state, store) {
+                let progress = self.progress(first, consensus.log(), options);
+                if !self.overlay.commit(progress, store) {
                     return Ok(());
                 }
-                self.uncommitted = false;
+                self.uncommitted = None;
+                self.changes_members = false;
                 self.overhead = 0;
                 consensus.applied();
                 done.append(&mut self.answers);
@@ -99,8 +104,26 @@ impl Applying {
             if !more {
                 return Ok(());
             }
-            self.one(consensus, store, options.limits.max_write_bytes)?;
+            self.one(consensus, store, options)?;
         }
+    }
+
+    /// Whether what has been applied since the entry `first` began is enough for one commit.
+    fn is_full(&self, first: u64, log: &Log, most: usize) -> bool {
+        // What an entry that is not done has answered is written again with the rest of it.
+        let remembered =
+            if log.state.applied < first { 0 } else { log.sessions.weight_from(first) };
+        let covered = log.state.applied + 1 - first;
+        covered >= COVERED || self.overlay.bytes() + self.overhead + remembered >= most
+    }
+
+    /// What is committed with the changes.
+    fn progress(&self, first: u64, log: &Log, options: &Options) -> Vec<Change> {
+        if options.forgets_applied() {
+            return Vec::new();
+        }
+        let members = self.changes_members.then(|| log.state_record());
+        members.into_iter().chain([log.progress_record(first)]).collect()
     }
 
     /// Decodes the next entry; false if there is none.
@@ -126,22 +149,24 @@ impl Applying {
         &mut self,
         consensus: &mut Consensus,
         store: &mut dyn Store,
-        max_bytes: usize,
+        options: &Options,
     ) -> Result<(), Damaged> {
         let Some(Current { place, payload, change }) = &self.current else { return Ok(()) };
         let (place, majority) = (*place, consensus.majority());
-        let state = &mut consensus.log_mut().state;
+        let Log { state, sessions, .. } = consensus.log_mut();
         if state.ordinal == 0 {
             state.begin_entry(payload.time_ms);
         }
-        self.uncommitted = true;
+        self.uncommitted.get_or_insert(place.index);
         let Some(command) = payload.commands.get(state.ordinal as usize) else {
             if let Some(change) = change {
                 consensus.change_members(change)?;
+                self.changes_members = true;
             }
-            let state = &mut consensus.log_mut().state;
+            let Log { state, sessions, .. } = consensus.log_mut();
             state.applied = place.index;
             state.ordinal = 0;
+            sessions.forget(place.index);
             self.current = None;
             self.answers.push(Applied { place, reply: None });
             return Ok(());
@@ -151,13 +176,25 @@ impl Applying {
             overlay: &mut self.overlay,
             version: Apply::version(state.clock, state.ordinal),
             time_ms: state.time_ms(),
-            max_bytes,
+            max_bytes: options.limits.max_write_bytes,
         };
-        let reply = apply.run(command, majority)?;
-        self.overhead += command.overhead();
+        let repeated = command.attempt.filter(|_| !options.applies_twice());
+        let answer = repeated.map_or(Ok(None), |attempt| sessions.answer(&attempt, majority))?;
+        let outcome = if let Some(answer) = answer {
+            answer
+        } else {
+            let reply = apply.run(command, majority)?;
+            self.overhead += command.overhead();
+            if let Some(attempt) = &command.attempt {
+                let most = remembered_bytes(&options.limits);
+                let at = At { index: place.index, stamp: state.clock, ordinal: state.ordinal };
+                sessions.remember(at, attempt, &reply, most);
+            }
+            Ok(reply)
+        };
         let number = state.ordinal as usize;
         state.ordinal += 1;
-        self.answers.push(Applied { place, reply: Some((number, Ok(reply))) });
+        self.answers.push(Applied { place, reply: Some((number, outcome)) });
         Ok(())
     }
 }

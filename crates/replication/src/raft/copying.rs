@@ -10,6 +10,7 @@ use super::letter::Letter;
 use super::log::Damaged;
 use super::options::Options;
 use super::running::{Running, Todo};
+use super::sessions::Sessions;
 use super::snapshot::{Front, Piece, Receiver, Sender, Taken, removals};
 use super::state::State;
 use crate::{Context, Event, Message};
@@ -40,7 +41,9 @@ impl Running {
         self.attempts += 1;
         let (term, attempt) = (self.consensus.term(), self.attempts);
         let front = Front { place, term, attempt, clock, conf };
-        self.sender = Some(Sender::new(to, front, permit, options, ctx.now.mono + PATIENCE));
+        let sessions = self.consensus.log().session_records(options.loses_sessions_in_copy());
+        let patience = ctx.now.mono + PATIENCE;
+        self.sender = Some(Sender::new(to, front, permit, sessions, options, patience));
         self.send_piece(ctx)
     }
 
@@ -139,7 +142,8 @@ impl Running {
             }
             self.empty(options, ctx);
             let (front, patience) = (front.clone(), ctx.now.mono + PATIENCE);
-            self.receiver = Some(Receiver { from, front, next: 0, patience });
+            let sessions = Vec::new();
+            self.receiver = Some(Receiver { from, front, sessions, next: 0, patience });
         }
         let Some(receiver) = &mut self.receiver else { return Ok(()) };
         if receiver.from != from || receiver.front != *front || receiver.next < number {
@@ -149,10 +153,17 @@ impl Running {
         if receiver.next == number {
             receiver.next += 1;
             receiver.patience = ctx.now.mono + PATIENCE;
+            let remembered = receiver.remember(&piece.items);
+            let known = if complete { std::mem::take(&mut receiver.sessions) } else { Vec::new() };
+            let Ok(sessions) = remembered.and_then(|()| Sessions::restore(known)) else {
+                ctx.out.count(Event::Malformed);
+                self.receiver = None;
+                return Ok(());
+            };
             let items = piece.items.into_iter().map(Change::Put);
             self.write(items.collect(), ctx.store);
             if complete {
-                self.complete(options, ctx, &piece.front)?;
+                self.complete(options, ctx, &piece.front, sessions)?;
             }
         }
         self.receipt(from, Taken { attempt, number, complete });
@@ -169,7 +180,7 @@ impl Running {
     fn empty(&mut self, options: &Options, ctx: &mut Context<'_>) {
         let log = self.consensus.log_mut();
         log.state.incomplete = true;
-        let mut changes = vec![log.state_record()];
+        let mut changes = vec![log.state_record(), log.forget_sessions()];
         changes.extend(removals(options, ctx.store));
         self.write(changes, ctx.store);
     }
@@ -180,8 +191,10 @@ impl Running {
         options: &Options,
         ctx: &mut Context<'_>,
         front: &Front,
+        sessions: Sessions,
     ) -> Result<(), Damaged> {
         let mut log = self.consensus.log().clone();
+        log.sessions = sessions;
         let mut changes = Vec::new();
         // The term of the copy may be new to this replica; it must not go back.
         log.set_hard(&self.consensus.hard(), &mut changes);

@@ -8,7 +8,8 @@
 //! |---|---|---|
 //! | `e` | an entry | its term, so that index and term identify its bytes, as in Raft |
 //! | `h` | term and vote | counts up |
-//! | `s` | [`State`]: how far the log is applied and where it begins | applied index and commands |
+//! | `s` | [`State`]: where the log begins, who is a member, and how far it was applied then | applied index and commands |
+//! | `r` | one of a ring: how far the log is applied, and what that answered; see [`super::ring`] | applied index and commands |
 //!
 //! The entries that are kept are in memory too; how many that may be is the replica's concern.
 
@@ -23,12 +24,13 @@ use raft::eraftpb::{Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::letter::{get_entry, put_entry};
+use super::sessions::Sessions;
 use super::state::State;
 use crate::wire::WireError;
 use crate::wire::primitive::{get_varint, put_varint};
 
 /// How much of the log is read at a time when a replica starts.
-const PAGE: ScanLimit = ScanLimit { items: 1024, bytes: 4 << 20 };
+pub(super) const PAGE: ScanLimit = ScanLimit { items: 1024, bytes: 4 << 20 };
 
 /// Where the records of a group lie.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +42,13 @@ pub(super) struct Home {
 /// The log of one group.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
-    home: Home,
+    pub(super) home: Home,
     hard: HardState,
     /// How often the hard state has been written.
     hard_writes: u64,
     pub(super) state: State,
+    /// What the last entries have answered.
+    pub(super) sessions: Sessions,
     /// Those behind `state.dropped`.
     entries: VecDeque<Entry>,
     /// Bytes of the entries.
@@ -64,7 +68,7 @@ impl From<WireError> for Damaged {
 }
 
 impl Home {
-    fn key(self, kind: u8, index: Option<u64>) -> Bytes {
+    pub(super) fn key(self, kind: u8, index: Option<u64>) -> Bytes {
         let mut key = BytesMut::with_capacity(13);
         key.put_u16(self.partition.placement);
         key.put_u16(self.partition.number);
@@ -75,10 +79,10 @@ impl Home {
         key.freeze()
     }
 
-    fn record(self, key: Bytes, version: Version, value: Bytes) -> Change {
+    pub(super) fn record(self, key: Bytes, version: Version, value: Bytes) -> Record {
         let (keyspace, slot) = (KeyspaceId::RAFT, self.slot);
         let value = Some(value);
-        Change::Put(Record { keyspace, slot, key, version, tag: 0, expire_ms: 0, value })
+        Record { keyspace, slot, key, version, tag: 0, expire_ms: 0, value }
     }
 
     /// Removes the entries `from..to`.
@@ -104,6 +108,7 @@ impl Log {
         if let Some((_, mut value)) = read(store, home, b's')? {
             log.state = State::decode(&mut value)?;
         }
+        log.load_sessions(store)?;
         if let Some((version, mut value)) = read(store, home, b'h')? {
             log.hard.term = get_varint(&mut value)?;
             log.hard.vote = get_varint(&mut value)?;
@@ -140,6 +145,7 @@ impl Log {
             hard: HardState::default(),
             hard_writes: 0,
             state: State::default(),
+            sessions: Sessions::default(),
             entries: VecDeque::new(),
             bytes: 0,
         }
@@ -196,7 +202,7 @@ impl Log {
             put_entry(&mut value, entry);
             let key = self.home.key(b'e', Some(entry.index));
             let version = Version { hlc: Hlc(entry.term), writer: Writer(0) };
-            out.push(self.home.record(key, version, value.freeze()));
+            out.push(Change::Put(self.home.record(key, version, value.freeze())));
             self.bytes += weight(entry);
             self.entries.push_back(entry.clone());
         }
@@ -212,7 +218,8 @@ impl Log {
             put_varint(&mut value, hard.term);
             put_varint(&mut value, hard.vote);
             let version = Version { hlc: Hlc(self.hard_writes), writer: Writer(0) };
-            out.push(self.home.record(self.home.key(b'h', None), version, value.freeze()));
+            let record = self.home.record(self.home.key(b'h', None), version, value.freeze());
+            out.push(Change::Put(record));
         }
     }
 
@@ -249,7 +256,7 @@ impl Log {
         // incomplete is followed by growing.
         let hlc = Hlc(2 * (applied + dropped) + u64::from(incomplete));
         let version = Version { hlc, writer: Writer(ordinal) };
-        self.home.record(self.home.key(b's', None), version, self.state.encode())
+        Change::Put(self.home.record(self.home.key(b's', None), version, self.state.encode()))
     }
 
     fn entry(&self, index: u64) -> Option<&Entry> {

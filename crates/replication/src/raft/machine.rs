@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kvorum_core::{
-    Action, Answer, Change, Compare, Condition, Done, Hlc, Item, KeyspaceId, Op, Output, Record,
-    Refusal, Reply, Slot, Step, Store, Txn, Version, Writer,
+    Action, Answer, Attempt, Change, Compare, Condition, Done, Hlc, Item, KeyspaceId, Op, Output,
+    Record, Refusal, Reply, Slot, Step, Store, Txn, Version, Writer,
 };
 
 use super::action::{After, Moment, Value, Write, builds_on_value};
@@ -45,10 +45,11 @@ impl Overlay {
         self.bytes
     }
 
-    /// Commits the changes and the state of the log to the store, if its present frame has room.
-    pub(super) fn commit(&mut self, state: Option<Change>, store: &mut dyn Store) -> bool {
+    /// Commits the changes and how far the log is applied to the store, if its present frame has
+    /// room.
+    pub(super) fn commit(&mut self, progress: Vec<Change>, store: &mut dyn Store) -> bool {
         let changes = self.changes.iter().map(|(place, value)| change(place, value.as_ref()));
-        let changes: Vec<Change> = changes.chain(state).collect();
+        let changes: Vec<Change> = changes.chain(progress).collect();
         let committed = store.commit(&changes).is_ok();
         if committed {
             self.changes.clear();
@@ -276,14 +277,14 @@ impl Room {
 }
 
 /// The command of an operation that changes something; nothing for one that only reads.
-pub(super) fn command(keyspace: KeyspaceId, op: Op) -> Option<Command> {
+pub(super) fn command(keyspace: KeyspaceId, attempt: Option<Attempt>, op: Op) -> Option<Command> {
     let what = match op {
         Op::Put { key, value, expiry, tag } => What::Put { key, value, expiry, tag },
         Op::Delete { key } => What::Delete { key },
         Op::Txn(txn) => What::Txn(txn),
         Op::Get { .. } | Op::Scan { .. } | Op::Count { .. } => return None,
     };
-    Some(Command { keyspace, what })
+    Some(Command { keyspace, attempt, what })
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@
 //! | `room` | what is refused because it could not be applied |
 //! | `consensus` | the library `raft`, with everything that could make it panic kept away |
 //! | `log` | entries, term, vote and applied index, as records of the node's store |
+//! | `sessions` | what the last entries answered, so that nothing is done twice |
+//! | `ring` | that, as records of the node's store |
 //! | `retention` | which entries are kept |
 //! | `state` | how far the log is applied, and who is a member |
 //! | `payload` | what an entry says |
@@ -60,9 +62,11 @@ mod reads;
 mod replica;
 mod requests;
 mod retention;
+mod ring;
 mod room;
 mod running;
 mod serve;
+mod sessions;
 mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 mod solo;

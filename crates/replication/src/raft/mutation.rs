@@ -48,12 +48,21 @@ pub enum Mutation {
     /// Commit an entry of an older term as soon as a majority has it.
     #[cfg(any(test, feature = "mutations"))]
     CommitOlderByCount,
+    /// Do a write again that is sent again.
+    #[cfg(any(test, feature = "mutations"))]
+    ApplyTwice,
+    /// Forget at a start what the last entries answered.
+    #[cfg(any(test, feature = "mutations"))]
+    ForgetSessions,
+    /// Leave what they answered out of copies of the partition.
+    #[cfg(any(test, feature = "mutations"))]
+    LoseSessionsInCopy,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 13] = [
+    pub const ALL: [Mutation; 16] = [
         Mutation::PromiseBeforeDurable,
         Mutation::ReadWithoutRound,
         Mutation::ForgetApplied,
@@ -67,6 +76,9 @@ impl Mutation {
         Mutation::FollowerReadWithoutIndex,
         Mutation::StaleWithoutBound,
         Mutation::CommitOlderByCount,
+        Mutation::ApplyTwice,
+        Mutation::ForgetSessions,
+        Mutation::LoseSessionsInCopy,
     ];
 }
 
@@ -84,4 +96,7 @@ questions! {
     follows_without_asking asks FollowerReadWithoutIndex;
     forgets_how_old asks StaleWithoutBound;
     commits_by_count asks CommitOlderByCount;
+    applies_twice asks ApplyTwice;
+    forgets_sessions asks ForgetSessions;
+    loses_sessions_in_copy asks LoseSessionsInCopy;
 }

@@ -1,22 +1,37 @@
 //! What an entry of the log says: the commands that arrived in one turn of the leader.
 //!
 //! `format u8 | time u64 | count varint | commands`, little endian; a command is
-//! `kind u8 | keyspace u32 | fields`. An entry without bytes is the one by which a new leader
-//! learns what is committed.
+//! `kind u8 | session u32 | number varint | since varint | keyspace u32 | fields`. The kind says which
+//! parts of its name it has: commands of one turn are mostly of one session, which is then said once,
+//! and their numbers as differences. An entry without bytes is the one by which a new leader learns
+//! what is committed.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kvorum_core::{Change, Expiry, KeyspaceId, Txn};
+use kvorum_core::{Attempt, Change, Expiry, Hlc, KeyspaceId, Txn, Writer};
 
 use crate::wire::WireError;
-use crate::wire::primitive::{get_bytes, get_size, put_bytes, put_size};
+use crate::wire::primitive::{get_bytes, get_size, get_varint, put_bytes, put_size, put_varint};
 use crate::wire::txn::{get_expiry, get_txn, put_expiry, put_txn};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+
+/// What the name of a command is, in the high bits of its kind.
+mod named {
+    /// Session and number.
+    pub(super) const ANEW: u8 = 0x10;
+    /// The session of the last command that had one, and the difference to its number.
+    pub(super) const ALIKE: u8 = 0x20;
+    /// It is sent again: since when it may be in the log.
+    pub(super) const AGAIN: u8 = 0x40;
+    pub(super) const MASK: u8 = 0xf0;
+}
 
 /// A change of the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
     pub(super) keyspace: KeyspaceId,
+    /// Its name, if it must not be done twice.
+    pub(super) attempt: Option<Attempt>,
     pub(super) what: What,
 }
 
@@ -58,8 +73,9 @@ impl Payload {
         out.put_u8(FORMAT);
         out.put_u64_le(self.time_ms);
         put_size(&mut out, self.commands.len());
+        let mut last = (Writer(0), 0);
         for command in &self.commands {
-            put_command(&mut out, command);
+            put_command(&mut out, command, &mut last);
         }
         out.into()
     }
@@ -71,9 +87,9 @@ impl Payload {
             return Err(WireError("unknown format of a log entry"));
         }
         let time_ms = input.try_get_u64_le()?;
-        let mut commands = Vec::new();
+        let (mut commands, mut last) = (Vec::new(), (Writer(0), 0));
         for _ in 0..get_size(&mut input)? {
-            commands.push(get_command(&mut input)?);
+            commands.push(get_command(&mut input, &mut last)?);
         }
         if !input.is_empty() {
             return Err(WireError("a log entry goes on behind its end"));
@@ -82,13 +98,16 @@ impl Payload {
     }
 }
 
-fn put_command(out: &mut BytesMut, command: &Command) {
+/// Session and number of the last command that had any.
+type Last = (Writer, u64);
+
+fn put_command(out: &mut BytesMut, command: &Command, last: &mut Last) {
     let kind = match command.what {
         What::Put { .. } => 1,
         What::Delete { .. } => 2,
         What::Txn(_) => 3,
     };
-    out.put_u8(kind);
+    put_name(out, kind, command.attempt.as_ref(), last);
     out.put_u32_le(command.keyspace.0);
     match &command.what {
         What::Put { key, value, expiry, tag } => {
@@ -102,10 +121,40 @@ fn put_command(out: &mut BytesMut, command: &Command) {
     }
 }
 
-fn get_command(input: &mut Bytes) -> Result<Command, WireError> {
+fn put_name(out: &mut BytesMut, kind: u8, attempt: Option<&Attempt>, last: &mut Last) {
+    let Some(Attempt { session, seq, since }) = attempt else { return out.put_u8(kind) };
+    let again = if since.is_some() { named::AGAIN } else { 0 };
+    let (known, before) = *last;
+    *last = (*session, *seq);
+    if *session == known {
+        out.put_u8(kind | again | named::ALIKE);
+        put_varint(out, seq.wrapping_sub(before));
+    } else {
+        out.put_u8(kind | again | named::ANEW);
+        out.put_u32_le(session.0);
+        put_varint(out, *seq);
+    }
+    if let Some(since) = since {
+        put_varint(out, since.0);
+    }
+}
+
+fn get_name(input: &mut Bytes, kind: u8, last: &mut Last) -> Result<Option<Attempt>, WireError> {
+    *last = match kind & (named::ANEW | named::ALIKE) {
+        0 => return Ok(None),
+        named::ANEW => (Writer(input.try_get_u32_le()?), get_varint(input)?),
+        named::ALIKE => (last.0, last.1.wrapping_add(get_varint(input)?)),
+        _ => return Err(WireError("unknown kind of name")),
+    };
+    let since = if kind & named::AGAIN == 0 { None } else { Some(Hlc(get_varint(input)?)) };
+    Ok(Some(Attempt { session: last.0, seq: last.1, since }))
+}
+
+fn get_command(input: &mut Bytes, last: &mut Last) -> Result<Command, WireError> {
     let kind = input.try_get_u8()?;
+    let attempt = get_name(input, kind, last)?;
     let keyspace = KeyspaceId(input.try_get_u32_le()?);
-    let what = match kind {
+    let what = match kind & !named::MASK {
         1 => What::Put {
             key: get_bytes(input)?,
             value: get_bytes(input)?,
@@ -116,5 +165,5 @@ fn get_command(input: &mut Bytes) -> Result<Command, WireError> {
         3 => What::Txn(get_txn(input)?),
         _ => return Err(WireError("unknown command")),
     };
-    Ok(Command { keyspace, what })
+    Ok(Command { keyspace, attempt, what })
 }

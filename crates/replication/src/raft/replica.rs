@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvorum_core::{Change, Error, Mono};
+use kvorum_core::{Change, Error, Hlc, Mono};
 
 use super::election::Draw;
 use super::log::{Damaged, Log};
@@ -143,6 +143,13 @@ impl Group for Replica {
 
     fn gathers(&self) -> bool {
         true
+    }
+
+    fn reached(&self) -> Hlc {
+        match &self.stage {
+            Stage::Running(running) => running.consensus.log().state.clock,
+            Stage::New | Stage::Lost { .. } => Hlc::default(),
+        }
     }
 
     fn next_deadline(&self) -> Option<Mono> {

@@ -1,6 +1,6 @@
 //! What becomes of a request when it arrives at a replica.
 
-use kvorum_core::{Error, Executed, Request};
+use kvorum_core::{Attempt, Error, Executed, Request};
 
 use super::machine;
 use super::options::Options;
@@ -18,6 +18,7 @@ impl Running {
         ctx: &mut Context<'_>,
         ticket: Ticket,
         request: Request,
+        attempt: Option<Attempt>,
     ) {
         let reads = !request.op.is_write();
         let follows = reads && self.may_follow(request.consistency);
@@ -45,7 +46,7 @@ impl Running {
             ctx.out.reply(ticket, Err(error));
             return;
         }
-        if let Some(command) = machine::command(request.keyspace, request.op) {
+        if let Some(command) = machine::command(request.keyspace, attempt, request.op) {
             let deadline = request.deadline;
             self.proposals.push(Write { ticket, deadline, weight, command });
         }

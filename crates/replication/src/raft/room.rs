@@ -13,7 +13,7 @@ use super::payload;
 use super::running::Running;
 
 /// Of what a commit may hold, commands that are applied together take at most one part in so many;
-/// the others are left for the largest one behind them.
+/// one is left for what is remembered of an entry, the others for the largest one behind them.
 const PARTS: usize = 8;
 /// What the state of the replica takes of each commit, at most: it names its members.
 const STATE: usize = 1024;
@@ -22,6 +22,12 @@ const STATE: usize = 1024;
 /// is begun.
 pub(super) fn entry_bytes(limits: &Limits, store: &dyn Store) -> usize {
     limits.entry_bytes.min(store.max_commit_bytes() / PARTS)
+}
+
+/// How many bytes of answers are remembered of one entry, at most: with the names of its commands
+/// they must fit into one part of a commit. A function of what is the same on all nodes.
+pub(super) fn remembered_bytes(limits: &Limits) -> usize {
+    (limits.max_write_bytes / 4).min(64 << 10)
 }
 
 impl Running {
@@ -37,7 +43,7 @@ impl Running {
     ) -> Result<(), Error> {
         let limit = options.limits.max_write_bytes;
         let (weight, becomes) = (op.weight(), largest(op, limit));
-        let most = (store.max_commit_bytes() / PARTS * (PARTS - 1)).saturating_sub(STATE);
+        let most = (store.max_commit_bytes() / PARTS * (PARTS - 2)).saturating_sub(STATE);
         if weight > limit || becomes > most {
             let (weight, limit) = if weight > limit { (weight, limit) } else { (becomes, most) };
             let text = format!("the operation holds {weight} bytes; the limit is {limit}");

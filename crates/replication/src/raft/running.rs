@@ -88,7 +88,10 @@ impl Running {
     pub(super) fn start(options: &Options, ctx: &mut Context<'_>) -> Result<Running, Damaged> {
         let founder = |node: &NodeId| ReplicaId::new(*node, 0).raft();
         let voters: Vec<u64> = options.members.iter().map(founder).collect();
-        let log = Log::load(home(options), &voters, ctx.store)?;
+        let mut log = Log::load(home(options), &voters, ctx.store)?;
+        if options.forgets_sessions() {
+            log.sessions = log.sessions.emptied();
+        }
         Running::with_log(log, options, ctx)
     }
 
@@ -156,7 +159,9 @@ impl Running {
         input: Input,
     ) -> Result<(), Damaged> {
         match input {
-            Input::Request { ticket, request } => self.request(options, ctx, ticket, request),
+            Input::Request { ticket, request, attempt } => {
+                self.request(options, ctx, ticket, request, attempt);
+            }
             Input::Message { from, message: Message::Raft(letter) } => {
                 return self.letter(options, ctx, from, letter);
             }

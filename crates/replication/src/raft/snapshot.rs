@@ -9,7 +9,7 @@
 //! and its vote are untouched, so it still keeps every promise it made. The last piece replaces
 //! log and state in one step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{
@@ -22,6 +22,8 @@ use super::consensus::Place;
 use super::letter::MAX_NUMBER;
 use super::log::Damaged;
 use super::options::Options;
+use super::running::home;
+use super::sessions::Progress;
 use super::state::{are_members, get_members, put_members};
 use crate::pace::Permit;
 use crate::wire::WireError;
@@ -82,6 +84,8 @@ pub(super) struct Sender {
     permit: Permit,
     /// The next piece has yet to be sent.
     pub(super) due: bool,
+    /// What is remembered of the last entries: that goes first.
+    sessions: VecDeque<Record>,
     keyspaces: Vec<KeyspaceId>,
     first_slot: Slot,
     last_slot: Slot,
@@ -103,6 +107,7 @@ impl Sender {
         to: NodeId,
         front: Front,
         permit: Permit,
+        sessions: Vec<Record>,
         options: &Options,
         patience: Mono,
     ) -> Sender {
@@ -115,6 +120,7 @@ impl Sender {
             front,
             permit,
             due: true,
+            sessions: sessions.into(),
             cursor: keyspaces.first().map(|keyspace| (*keyspace, start)),
             keyspaces,
             first_slot: *options.slots.start(),
@@ -162,8 +168,10 @@ impl Sender {
     /// # Errors
     /// [`Damaged`] if a value cannot be read.
     pub(super) fn piece(&mut self, store: &mut dyn Store) -> Result<Piece, Damaged> {
-        let mut items = Vec::new();
-        if let Some((keyspace, from)) = self.cursor.take() {
+        let mut items = self.next_sessions();
+        if items.is_empty()
+            && let Some((keyspace, from)) = self.cursor.take()
+        {
             let page = store.page(keyspace, &from, self.last_slot, &[], self.limit, Want::Value);
             if page.items.iter().any(|(_, stored)| stored.corrupt) {
                 return Err(Damaged("a value fails its checksum"));
@@ -196,6 +204,18 @@ impl Sender {
         Ok(Piece { front: self.front.clone(), number: self.number, items, last })
     }
 
+    /// What is remembered, as far as one piece has room for it.
+    fn next_sessions(&mut self) -> Vec<Record> {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while let Some(record) = self.sessions.pop_front_if(|record| {
+            bytes += record.weight();
+            items.is_empty() || (bytes <= self.limit.bytes && items.len() < self.limit.items)
+        }) {
+            items.push(record);
+        }
+        items
+    }
+
     /// The first of the records, as far as one piece has room for them, and where the rest begins.
     fn fitting(&self, all: BTreeMap<At, Option<Record>>) -> (Vec<Record>, Option<At>) {
         let mut items: Vec<Record> = Vec::new();
@@ -223,6 +243,8 @@ impl Sender {
 pub(super) struct Receiver {
     pub(super) from: NodeId,
     pub(super) front: Front,
+    /// What is remembered of the last entries, as far as it has arrived.
+    pub(super) sessions: Vec<Progress>,
     /// The number of the next piece.
     pub(super) next: u64,
     /// When the sender is given up.
@@ -265,6 +287,24 @@ fn record((keyspace, slot, key): &At, header: &Header, value: Bytes) -> Record {
     }
 }
 
+impl Receiver {
+    /// Takes what a piece says of the last entries.
+    ///
+    /// # Errors
+    /// [`WireError`] if it makes no sense.
+    pub(super) fn remember(&mut self, items: &[Record]) -> Result<(), WireError> {
+        let remembered = items.iter().filter(|item| item.keyspace == KeyspaceId::RAFT);
+        for value in remembered.filter_map(|item| item.value.clone()) {
+            let progress = Progress::decode(value)?;
+            if (progress.applied, progress.ordinal) != (self.front.place.index, 0) {
+                return Err(WireError("what is remembered is of another place"));
+            }
+            self.sessions.push(progress);
+        }
+        Ok(())
+    }
+}
+
 impl Piece {
     /// Whether a leader could have sent this: what it says is stored unseen, and a configuration
     /// that makes no sense would end the process.
@@ -277,6 +317,7 @@ impl Piece {
                 && options.slots.contains(&item.slot)
                 && (1..=kvorum_core::limits::MAX_KEY).contains(&item.key.len())
         };
+        let ours = |item: &Record| ours(item) || home(options).holds_session(item);
         numbers && bounded && are_members(conf) && self.items.iter().all(ours)
     }
 

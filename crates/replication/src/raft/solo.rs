@@ -46,7 +46,7 @@ impl Solo {
                 }
             };
         }
-        let command = machine::command(request.keyspace, request.op.clone())
+        let command = machine::command(request.keyspace, None, request.op.clone())
             .ok_or(Error::invalid("this is no write"))?;
         self.clock = self.clock.next().max(Hlc::from_wall_ms(wall_ms));
         let mut overlay = Overlay::default();
@@ -58,7 +58,7 @@ impl Solo {
             max_bytes: Limits::SERVER.max_write_bytes,
         };
         let done = apply.run(&command, 2).map_err(|_| Error::invalid("the store is damaged"));
-        overlay.commit(None, &mut self.store);
+        overlay.commit(Vec::new(), &mut self.store);
         self.store.sync();
         done
     }

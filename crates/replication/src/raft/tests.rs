@@ -6,4 +6,5 @@ mod leadership;
 mod leases;
 mod linear;
 mod scripts;
+mod sessions;
 mod world;

@@ -258,6 +258,7 @@ pub fn every_error() -> Vec<Error> {
         Error::NotServing("starting".into()),
         Error::NotLeader { leader: None },
         Error::CrossSlot,
+        Error::SessionLost,
     ];
     for executed in [Executed::No, Executed::Unknown] {
         errors.extend([
@@ -277,7 +278,8 @@ pub fn every_error() -> Vec<Error> {
         | Error::Unavailable { .. }
         | Error::NotServing(_)
         | Error::NotLeader { .. }
-        | Error::CrossSlot => 1,
+        | Error::CrossSlot
+        | Error::SessionLost => 1,
         Error::Timeout { .. }
         | Error::Overloaded { .. }
         | Error::DiskFull { .. }

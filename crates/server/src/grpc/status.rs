@@ -28,7 +28,9 @@ pub const fn code(error: &Error) -> Code {
         Error::ClockSkew { .. } => Code::Aborted,
         Error::Corrupt { .. } => Code::DataLoss,
         Error::CoordinatorLost { executed: Executed::No } => Code::Unavailable,
-        Error::CoordinatorLost { executed: Executed::Unknown } => Code::Unknown,
+        Error::CoordinatorLost { executed: Executed::Unknown } | Error::SessionLost => {
+            Code::Unknown
+        }
     }
 }
 

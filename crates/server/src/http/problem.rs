@@ -24,7 +24,7 @@ pub const fn status(error: &Error) -> StatusCode {
         Error::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         Error::DiskFull { .. } | Error::IndexFull { .. } => StatusCode::INSUFFICIENT_STORAGE,
         Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        Error::CoordinatorLost { .. } => StatusCode::BAD_GATEWAY,
+        Error::CoordinatorLost { .. } | Error::SessionLost => StatusCode::BAD_GATEWAY,
     }
 }
 

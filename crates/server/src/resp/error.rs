@@ -65,9 +65,9 @@ impl From<&Error> for ErrorReply {
             Error::Unavailable { .. }
             | Error::NotLeader { .. }
             | Error::CoordinatorLost { executed: Executed::No } => "UNAVAILABLE",
-            Error::Timeout { .. } | Error::CoordinatorLost { executed: Executed::Unknown } => {
-                "TIMEOUT"
-            }
+            Error::Timeout { .. }
+            | Error::CoordinatorLost { executed: Executed::Unknown }
+            | Error::SessionLost => "TIMEOUT",
             Error::Overloaded { .. } => "OVERLOAD",
             Error::DiskFull { .. } => "DISKFULL",
             Error::IndexFull { .. } => "INDEXFULL",
@@ -106,6 +106,7 @@ mod tests {
             (Error::NotServing("starting".into()), "CLUSTERDOWN"),
             (Error::NotLeader { leader: None }, "UNAVAILABLE"),
             (Error::CrossSlot, "CROSSSLOT"),
+            (Error::SessionLost, "TIMEOUT"),
         ];
         for executed in [Executed::No, Executed::Unknown] {
             let lost = if executed == Executed::No { "UNAVAILABLE" } else { "TIMEOUT" };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kvorum_core::{Action, Error, Executed, Op, Outcome, Reply, Step, Txn};
 
 use super::world::{PATIENCE, World, get, id, key_in, put};
-use crate::In;
+use crate::{Class, In};
 
 fn add(key: &str) -> Op {
     let (key, action) = (key.to_owned().into(), Action::Add(1));
@@ -84,7 +84,7 @@ fn a_request_is_answered_when_another_leads_that_was_not_known_before() {
 }
 
 #[test]
-fn what_has_left_is_not_sent_again_if_it_changes_something() {
+fn what_has_left_is_sent_again_under_its_name_and_done_once() {
     let (mut world, key) = four();
     // Node 4 knows who leads.
     world.ask(id(4), put(&key, "1"));
@@ -92,17 +92,59 @@ fn what_has_left_is_not_sent_again_if_it_changes_something() {
     world.live(Duration::from_millis(50));
     let left = [world.ask(id(4), add(&key)), world.ask(id(4), get(&key))];
     world.end_turn(id(4));
-    // These are in the frame that is being filled.
+    // The leader takes them, and its answers are lost.
+    world.deliver((id(4), id(1), Class::Data));
+    // This one is in the frame that is being filled.
     let stayed = world.ask(id(4), add(&key));
     world.disconnect(id(4), id(1));
-    let unknown = Some(Err(Error::CoordinatorLost { executed: Executed::Unknown }));
-    assert_eq!(world.answer(left[0]), unknown);
-    assert_eq!(world.answer(stayed), None);
+    assert!([left[0], left[1], stayed].iter().all(|ticket| world.answer(*ticket).is_none()));
     world.connect(id(4), id(1));
     world.live(Duration::from_secs(1));
+    assert!(matches!(world.answer(left[0]), Some(Ok(Reply::Txn(_)))));
     assert!(matches!(world.answer(stayed), Some(Ok(Reply::Txn(_)))));
-    // The read found the value with the one addition that did not leave, or without it.
-    assert!((1..=2).contains(&count(world.answer(left[1]))));
+    assert!((1..=3).contains(&count(world.answer(left[1]))));
+    let read = world.ask(id(4), get(&key));
+    world.end_turn(id(4));
+    world.live(Duration::from_millis(50));
+    assert_eq!(count(world.answer(read)), 3);
+}
+
+#[test]
+fn what_may_have_been_done_is_unknown_when_nobody_could_say_in_time() {
+    let (mut world, key) = four();
+    world.ask(id(4), put(&key, "1"));
+    world.end_turn(id(4));
+    world.live(Duration::from_millis(50));
+    let write = world.ask(id(4), add(&key));
+    world.end_turn(id(4));
+    for other in 1..=3 {
+        world.disconnect(id(4), id(other));
+    }
+    world.live(2 * PATIENCE);
+    let unknown = Some(Err(Error::CoordinatorLost { executed: Executed::Unknown }));
+    assert_eq!(world.answer(write), unknown);
+    assert_eq!(world.node(id(4)).shard.stats().pending_requests, 0);
+}
+
+#[test]
+fn a_write_of_a_lost_leader_is_answered_by_the_next_one() {
+    let (mut world, key) = four();
+    world.ask(id(4), put(&key, "1"));
+    world.end_turn(id(4));
+    world.live(Duration::from_millis(50));
+    let write = world.ask(id(4), add(&key));
+    world.end_turn(id(4));
+    // The leader has logged it and told the others when it is lost, before it answers.
+    world.deliver((id(4), id(1), Class::Data));
+    for other in [2, 3] {
+        world.deliver((id(1), id(other), Class::Data));
+    }
+    for other in [2, 3, 4] {
+        world.disconnect(id(1), id(other));
+    }
+    world.live(PATIENCE);
+    let answer = world.answer(write);
+    assert!(matches!(answer, Some(Ok(Reply::Txn(_)))), "{answer:?}");
     let read = world.ask(id(4), get(&key));
     world.end_turn(id(4));
     world.live(Duration::from_millis(50));

@@ -17,7 +17,7 @@ fn keeps(rule: Mutation, broken: Option<Mutation>) -> bool {
         Mutation::TrustSuspectClock => leaves_stamping_to_others(broken),
         Mutation::OverfillFrames => seals_frames_its_header_can_count(broken),
         Mutation::IgnoreWaiting => does_nothing_that_waited_too_long(broken),
-        Mutation::ResendWhatHasLeft => executes_nothing_twice(broken),
+        Mutation::ResendAsNew => executes_nothing_twice(broken),
     }
 }
 

@@ -156,6 +156,7 @@ fn encode_error(error: &Error, out: &mut BytesMut) {
             out.put_u32_le(leader.map_or(0, NodeId::get));
         }
         Error::CrossSlot => out.put_u8(14),
+        Error::SessionLost => out.put_u8(15),
     }
 }
 
@@ -182,6 +183,7 @@ fn decode_error(input: &mut Bytes) -> Result<Error, WireError> {
         12 => Error::CoordinatorLost { executed: get_executed(input)? },
         13 => Error::NotLeader { leader: NodeId::new(input.try_get_u32_le()?) },
         14 => Error::CrossSlot,
+        15 => Error::SessionLost,
         _ => return Err(WireError("unknown error")),
     })
 }

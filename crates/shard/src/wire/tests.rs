@@ -124,16 +124,27 @@ fn error() -> impl Strategy<Value = Error> {
         executed().prop_map(|executed| Error::Corrupt { executed }),
         "\\PC{0,20}".prop_map(|text: String| Error::NotServing(text.into())),
         executed().prop_map(|executed| Error::CoordinatorLost { executed }),
+        Just(Error::SessionLost),
     ]
+}
+
+fn attempt() -> impl Strategy<Value = Attempt> {
+    any::<(u32, u64, Option<u64>)>().prop_map(|(session, seq, since)| Attempt {
+        session: Writer(session),
+        seq,
+        since: since.map(Hlc),
+    })
 }
 
 fn envelope() -> impl Strategy<Value = Envelope> {
     let outcome = prop_oneof![reply().prop_map(Ok), error().prop_map(Err)];
     prop_oneof![
-        (any::<u64>(), any::<u32>(), request()).prop_map(|(id, patience, request)| {
-            let patience = Duration::from_micros(patience.into());
-            Envelope::Forward { id: Ticket(id), patience, request }
-        }),
+        (any::<u64>(), any::<u32>(), option::of(attempt()), request()).prop_map(
+            |(id, patience, attempt, request)| {
+                let patience = Duration::from_micros(patience.into());
+                Envelope::Forward { id: Ticket(id), patience, attempt, request }
+            }
+        ),
         (any::<u64>(), outcome)
             .prop_map(|(id, outcome)| Envelope::Forwarded { id: Ticket(id), outcome }),
     ]

@@ -151,7 +151,7 @@ impl World {
             min_version,
             deadline: self.now + PATIENCE,
         };
-        self.input(node, Input::Request { ticket, request });
+        self.input(node, Input::Request { ticket, request, attempt: None });
         ticket
     }
 

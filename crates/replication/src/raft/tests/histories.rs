@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kvorum_core::{
-    Action, Compare, Condition, Consistency, Error, Executed, Expiry, NodeId, Op, Outcome, Output,
-    Reply, Step, Txn, Want,
+    Action, Attempt, Compare, Condition, Consistency, Error, Executed, Expiry, Hlc, NodeId, Op,
+    Outcome, Output, Reply, Step, Txn, Want, Writer,
 };
 
 use super::linear::{Did, Operation};
@@ -18,13 +18,21 @@ const NODES: u32 = 3;
 const KEYS: usize = 3;
 const CLIENTS: usize = 5;
 
-/// A client that asks one thing after the other.
+/// How often a client sends a write again of which it does not know whether it was done.
+const TRIES: u32 = 20;
+
+/// A client that asks one thing after the other, as a node does for its own clients: each write has
+/// a name, under which it is sent again if it may have been done.
 struct Client {
     waiting: Option<Asked>,
+    /// What must be sent again.
+    again: Option<Asked>,
     node: NodeId,
+    /// How many writes it has named.
+    named: u64,
 }
 
-/// What a client waits for.
+/// What a client asked.
 struct Asked {
     ticket: Ticket,
     node: NodeId,
@@ -33,6 +41,10 @@ struct Asked {
     operation: Operation,
     op: Op,
     level: Option<Consistency>,
+    name: Attempt,
+    /// What the clock of the log showed before it was first sent.
+    known: Hlc,
+    tries: u32,
 }
 
 struct Run {
@@ -43,6 +55,8 @@ struct Run {
     /// Reads that may have been old: their beginnings lie so much earlier.
     old: BTreeMap<usize, Vec<Operation>>,
     answered: usize,
+    /// How many of them to writes that were sent again.
+    repeated: usize,
     violation: bool,
     /// A rule is broken, so a violation is no surprise.
     expected: bool,
@@ -76,7 +90,9 @@ impl Run {
             let skew_ms = [0, 0, 400, 10_000, -10_000][world.draw.between(0, 5)];
             world.skew_ms.insert(id, skew_ms);
         }
-        let clients = (0..CLIENTS).map(|_| Client { waiting: None, node: node(1) }).collect();
+        let clients =
+            (0..CLIENTS).map(|_| Client { waiting: None, again: None, node: node(1), named: 0 });
+        let clients = clients.collect();
         Run {
             world,
             clients,
@@ -84,6 +100,7 @@ impl Run {
             history: BTreeMap::new(),
             old: BTreeMap::new(),
             answered: 0,
+            repeated: 0,
             violation: false,
             expected: mutation.is_some(),
         }
@@ -125,7 +142,7 @@ impl Run {
     fn ask(&mut self, client: usize) {
         let at = self.world.draw.between(0, KEYS);
         let (act, op) = self.invent(at);
-        let began = self.world.now.0;
+        let operation = Operation { began: self.world.now.0, ended: None, act };
         let level = match self.world.draw.between(0, 8) {
             _ if op.is_write() => None,
             0 | 1 => Some(Consistency::Safe),
@@ -136,25 +153,56 @@ impl Run {
         if level.is_some_and(Consistency::by_any_replica) {
             self.clients[client].node = node(self.world.draw.between(1, 4));
         }
-        self.send(client, at, Operation { began, ended: None, act }, op, level);
+        let asker = &mut self.clients[client];
+        asker.named += 1;
+        let session = Writer(u32::try_from(client).unwrap());
+        let name = Attempt { session, seq: asker.named, since: None };
+        let (ticket, node, known, tries) = (Ticket(0), asker.node, Hlc::default(), 0);
+        self.send(client, Asked { ticket, node, at, operation, op, level, name, known, tries });
     }
 
-    fn send(
-        &mut self,
-        client: usize,
-        at: usize,
-        operation: Operation,
-        op: Op,
-        level: Option<Consistency>,
-    ) {
+    fn send(&mut self, client: usize, mut asked: Asked) {
         let target = self.clients[client].node;
         if !self.world.is_alive(target) {
             self.clients[client].node = node(self.world.draw.between(1, 4));
+            if asked.name.since.is_some() {
+                self.unsure(client, asked);
+            }
             return;
         }
-        let ticket = self.world.ask_at(level, target, op.clone(), Duration::from_secs(2));
-        self.clients[client].waiting =
-            Some(Asked { ticket, node: target, at, operation, op, level });
+        if asked.name.since.is_none() {
+            asked.known = self.world.reached(target);
+        }
+        let op = asked.op.clone();
+        asked.node = target;
+        let patience = Duration::from_secs(2);
+        asked.ticket = if op.is_write() {
+            self.world.ask_as(target, op, asked.name, patience)
+        } else {
+            self.world.ask_at(asked.level, target, op, patience)
+        };
+        self.clients[client].waiting = Some(asked);
+    }
+
+    /// What was asked may have been done: it is sent again, unless the client loses patience.
+    fn unsure(&mut self, client: usize, mut asked: Asked) {
+        asked.tries += 1;
+        let patient = asked.tries < TRIES && self.world.draw.between(0, 20) > 0;
+        if matches!(asked.operation.act, Did::Read(_)) || !patient {
+            return self.note(asked.at, asked.operation);
+        }
+        asked.name.since.get_or_insert(asked.known);
+        self.clients[client].again = Some(asked);
+    }
+
+    /// Now and then a client loses the connection to the node it asked, which may be at work.
+    fn lose_connection(&mut self, client: usize) {
+        if self.world.draw.between(0, 8) == 0
+            && let Some(asked) = self.clients[client].waiting.take()
+        {
+            self.clients[client].node = node(self.world.draw.between(1, 4));
+            self.unsure(client, asked);
+        }
     }
 
     /// Clients whose node is gone wait no longer: what they asked may have happened.
@@ -162,7 +210,7 @@ impl Run {
         for client in 0..CLIENTS {
             let waiting = self.clients[client].waiting.take_if(|asked| asked.node == gone);
             if let Some(asked) = waiting {
-                self.note(asked.at, asked.operation);
+                self.unsure(client, asked);
             }
         }
     }
@@ -183,20 +231,23 @@ impl Run {
         }
     }
 
-    fn heard(&mut self, client: usize, asked: Asked, outcome: Outcome<Reply>) {
-        let Asked { at, mut operation, op, level, .. } = asked;
-        match (outcome, &mut operation.act) {
+    fn heard(&mut self, client: usize, mut asked: Asked, outcome: Outcome<Reply>) {
+        let unsure = asked.name.since.is_some();
+        match (outcome, &mut asked.operation.act) {
             (Err(Error::NotLeader { leader }), _) => {
                 let other = node(self.world.draw.between(1, 4));
                 self.clients[client].node = leader.unwrap_or(other);
                 if leader.is_some() {
-                    // Nothing was executed, so asking again is the same operation.
-                    self.send(client, at, operation, op, level);
+                    // Nothing was executed now, so asking again is the same operation.
+                    self.send(client, asked);
+                } else if unsure {
+                    self.unsure(client, asked);
                 }
                 return;
             }
-            (Err(error), _) if error.executed() == Executed::No => return,
-            (Err(_), _) => return self.note(at, operation),
+            (Err(Error::SessionLost), _) => return self.note(asked.at, asked.operation),
+            (Err(error), _) if error.executed() == Executed::No && !unsure => return,
+            (Err(_), _) => return self.unsure(client, asked),
             (Ok(Reply::Found(item)), Did::Read(read)) => *read = Some(number(&item.value)),
             (Ok(Reply::Missing(_)), Did::Read(read)) => *read = None,
             (Ok(Reply::Written { .. }), Did::Wrote(_) | Did::Deleted) => {}
@@ -208,6 +259,8 @@ impl Run {
             (Ok(reply), did) => panic!("{reply:?} to {did:?}"),
         }
         self.answered += 1;
+        self.repeated += usize::from(unsure);
+        let Asked { at, mut operation, level, .. } = asked;
         if let Some(Consistency::Stale { max_ms }) = level {
             // It shows what was there at a moment that is no longer ago than that; perhaps
             // something that another client will only see later.
@@ -322,8 +375,16 @@ impl Run {
                 self.disturb();
             }
             for client in 0..CLIENTS {
-                if self.clients[client].waiting.is_none() && self.world.draw.between(0, 3) == 0 {
-                    self.ask(client);
+                if self.clients[client].waiting.is_some() {
+                    self.lose_connection(client);
+                    continue;
+                }
+                if self.world.draw.between(0, 3) > 0 {
+                    continue;
+                }
+                match self.clients[client].again.take() {
+                    Some(asked) => self.send(client, asked),
+                    None => self.ask(client),
                 }
             }
             let span = Duration::from_micros(self.world.draw.between(200, 60_000) as u64);
@@ -343,7 +404,8 @@ impl Run {
     fn judge(&mut self) {
         self.heal();
         for client in 0..CLIENTS {
-            if let Some(asked) = self.clients[client].waiting.take() {
+            let Client { waiting, again, .. } = &mut self.clients[client];
+            for asked in [waiting.take(), again.take()].into_iter().flatten() {
                 self.note(asked.at, asked.operation);
             }
         }
@@ -377,7 +439,7 @@ impl Run {
 #[test]
 fn whatever_happens_the_history_of_each_key_is_linearizable() {
     let seeds = std::env::var("RAFT_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
-    let mut answered = 0;
+    let (mut answered, mut repeated) = (0, 0);
     for seed in 0..seeds.unwrap_or(60) {
         let mut run = Run::new(seed, None);
         run.run(240);
@@ -389,8 +451,10 @@ fn whatever_happens_the_history_of_each_key_is_linearizable() {
             assert!(held.iter().all(|value| *value == held[0]), "seed {seed}, key {at}: {held:?}");
         }
         answered += run.answered;
+        repeated += run.repeated;
     }
     assert!(answered > 2000, "only {answered} operations were answered");
+    assert!(repeated > 50, "only {repeated} of them were sent again");
 }
 
 #[test]
@@ -425,6 +489,7 @@ fn every_broken_rule_is_noticed() {
         Mutation::ExpireByOwnClock,
         Mutation::FollowerReadSurvivesTerm,
         Mutation::CommitOlderByCount,
+        Mutation::LoseSessionsInCopy,
     ];
     for mutation in Mutation::ALL.into_iter().filter(|mutation| !told.contains(mutation)) {
         assert!(seeds_until_noticed(mutation, 200).is_some(), "{mutation:?}");

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kvorum_core::{
-    Consistency, Hlc, HybridClock, Identity, KeyspaceId, Lsn, Mono, NodeId, Now, Op, Outcome,
-    PartitionId, Reply, Request, Slot, Store, Writer,
+    Attempt, Consistency, Hlc, HybridClock, Identity, KeyspaceId, Lsn, Mono, NodeId, Now, Op,
+    Outcome, PartitionId, Reply, Request, Slot, Store, Writer,
 };
 
 use raft::Storage;
@@ -280,6 +280,27 @@ impl World {
         ticket
     }
 
+    /// Asks a node to do a write under a name.
+    pub(super) fn ask_as(
+        &mut self,
+        node: NodeId,
+        op: Op,
+        name: Attempt,
+        patience: Duration,
+    ) -> Ticket {
+        let (ticket, mut input) = self.request(op, patience);
+        if let Input::Request { attempt, .. } = &mut input {
+            *attempt = Some(name);
+        }
+        self.turn(node, vec![input]);
+        ticket
+    }
+
+    /// What the clock of the log shows at a node.
+    pub(super) fn reached(&self, node: NodeId) -> Hlc {
+        self.nodes[&node].replica.reached()
+    }
+
     /// A request and its ticket.
     pub(super) fn request(&mut self, op: Op, patience: Duration) -> (Ticket, Input) {
         self.tickets += 1;
@@ -292,7 +313,7 @@ impl World {
             min_version: None,
             deadline: self.now + patience,
         };
-        (ticket, Input::Request { ticket, request })
+        (ticket, Input::Request { ticket, request, attempt: None })
     }
 
     /// The answers to a request.
