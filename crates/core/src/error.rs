@@ -111,6 +111,9 @@ pub enum Error {
     /// that was done; or it was done, and its answer was too long to be remembered.
     #[error("what became of the first attempt is not remembered any more; the outcome is unknown")]
     SessionLost,
+    /// The idempotency key of the request was that of another one before.
+    #[error("this idempotency key was used for another request; nothing was executed")]
+    KeyReused,
 }
 
 fn leader_text(leader: Option<NodeId>) -> String {
@@ -158,7 +161,8 @@ impl Error {
             | Error::CrossSlot
             | Error::Unavailable { .. }
             | Error::NotServing(_)
-            | Error::NotLeader { .. } => Executed::No,
+            | Error::NotLeader { .. }
+            | Error::KeyReused => Executed::No,
             Error::SessionLost => Executed::Unknown,
             Error::Timeout { executed, .. }
             | Error::Overloaded { executed, .. }
@@ -189,6 +193,7 @@ impl Error {
             Error::NotLeader { .. } => "NOTLEADER",
             Error::CoordinatorLost { .. } => "COORDINATORLOST",
             Error::SessionLost => "SESSIONLOST",
+            Error::KeyReused => "KEYREUSED",
         }
     }
 }

@@ -33,7 +33,7 @@ pub use layout::{Layout, PartitionId};
 pub use node::NodeId;
 pub use op::{Expiry, Item, Op, Reply, Request, Want};
 pub use record::{Header, Record};
-pub use session::Attempt;
+pub use session::{Attempt, IdempotencyKey};
 pub use slot::{SLOTS, Slot};
 pub use store::{Change, Cursor, Intent, Lsn, Page, ReadError, Refused, ScanLimit, Store, Stored};
 pub use time::{Mono, Now};

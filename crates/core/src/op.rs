@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::store::{Cursor, ScanLimit};
-use crate::{Answer, Consistency, Header, Identity, KeyspaceId, Mono, PartitionId, Txn, Version};
+use crate::{
+    Answer, Consistency, Header, IdempotencyKey, Identity, KeyspaceId, Mono, PartitionId, Txn,
+    Version,
+};
 
 /// One operation on one key, or on one partition. Front ends split larger commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +125,8 @@ pub struct Request {
     pub consistency: Option<Consistency>,
     /// For reads: an answer older than this version is not accepted.
     pub min_version: Option<Version>,
+    /// For writes of strong keyspaces: a name under which it is not done twice.
+    pub key: Option<IdempotencyKey>,
     /// When the caller stops waiting.
     pub deadline: Mono,
 }

@@ -2,6 +2,16 @@
 
 use crate::{Hlc, Writer};
 
+/// A name that a client gives to a write of a strong keyspace: sent again under the same name it is
+/// not done twice, whichever node it is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The session: a number of its own for each user and key.
+    pub client: u128,
+    /// The number of the write in the session; the last 16 numbers are remembered.
+    pub seq: u64,
+}
+
 /// A write of a strong keyspace, as the node that took it from its client names it. Sent again
 /// under the same name it is not done twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ mod answer;
 mod batch;
 mod compat;
 mod cursor;
+mod idempotency;
 mod scan;
 mod txn;
 
@@ -22,6 +23,7 @@ use crate::backend::Backend;
 pub use answer::{Lookup, Written};
 pub use compat::{Stale, Text};
 pub use cursor::{decode_cursor, encode_cursor};
+pub use idempotency::ClientKey;
 pub use scan::{Scan, ScanPage};
 pub use txn::{StepResult, Stored, Transacted, put};
 
@@ -50,12 +52,15 @@ pub struct Call {
     pub min_version: Option<Version>,
     /// How long to wait; [`limits::DEFAULT_DEADLINE`] when absent.
     pub timeout: Option<Duration>,
+    /// For writes of strong keyspaces: a name under which it is not done twice.
+    pub key: Option<ClientKey>,
 }
 
 impl Call {
     /// An operation with the defaults of its keyspace.
     pub fn new(keyspace: impl Into<String>, op: Op) -> Call {
-        Call { keyspace: keyspace.into(), op, consistency: None, min_version: None, timeout: None }
+        let (keyspace, consistency, min_version) = (keyspace.into(), None, None);
+        Call { keyspace, op, consistency, min_version, timeout: None, key: None }
     }
 }
 
@@ -136,6 +141,7 @@ impl Data {
                 op: Op::Count { partition },
                 consistency: None,
                 min_version: None,
+                key: None,
                 deadline,
             };
             for answer in self.backend.run_all(some.iter().map(request).collect()).await {
@@ -202,6 +208,7 @@ impl Data {
             op: Op::Count { partition },
             consistency: None,
             min_version: None,
+            key: None,
             deadline: self.backend.now().mono + limits::DEFAULT_DEADLINE,
         };
         tokio::time::timeout(STUCK, self.backend.run(request)).await.is_ok()
@@ -231,6 +238,7 @@ impl Data {
             op: call.op,
             consistency: call.consistency,
             min_version: call.min_version,
+            key: call.key.map(|key| key.of(identity)),
             deadline: self.backend.now().mono + checked_timeout(call.timeout)?,
         })
     }

@@ -42,6 +42,9 @@ pub(crate) fn route(request: &Request, layout: &Layout, now: Mono) -> Result<Rou
         Op::Count { partition } => named(layout, keyspace, *partition)?,
         Op::Txn(txn) => of_txn(layout, keyspace, txn)?,
     };
+    if request.key.is_some() && request.op.is_write() && keyspace.mode != Mode::Strong {
+        return Err(Error::NotStrong("an idempotency key"));
+    }
     let level = level(request, keyspace)?;
     let need = level.required(layout.replicas(partition).len());
     if request.deadline <= now {

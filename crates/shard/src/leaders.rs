@@ -7,8 +7,8 @@
 //! sent again under its name, and the replicas do not do it twice. It is unknown to the client only
 //! if nobody could say in time.
 //!
-//! **Invariant:** a first attempt never arrives behind one that was sent again: what was sent on a
-//! connection is taken before the connection ends, or never.
+//! What was sent on a connection is taken before the connection ends, or never, so a first attempt comes
+//! before one that is sent again; should it be overtaken all the same, the replicas know.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -304,6 +304,7 @@ fn request(op: Op, consistency: Option<Consistency>, now: Mono) -> Request {
         op,
         consistency,
         min_version: None,
+        key: None,
         deadline: now + DEADLINE,
     }
 }

@@ -55,7 +55,7 @@ impl Mutation {
             (Group::NonBlockingRepair, &[E4]),
             (Group::StampWithWallClock, &[E6]),
         ];
-        let raft: [(Raft, &[Property]); 7] = [
+        let raft: [(Raft, &[Property]); 8] = [
             (Raft::PromiseBeforeDurable, &[S1, S3]),
             (Raft::ReadWithoutRound, &[S1]),
             (Raft::ForgetApplied, &[S1, S3, S4]),
@@ -63,6 +63,7 @@ impl Mutation {
             (Raft::RefuseProposed, &[S2, S3]),
             (Raft::FollowerReadWithoutIndex, &[S1]),
             (Raft::StaleWithoutBound, &[S5]),
+            (Raft::ApplyTwice, &[S1, S3]),
         ];
         let storage = storage.into_iter().map(|(rule, seen)| (Mutation::Storage(rule), seen));
         let groups = groups.into_iter().map(|(rule, seen)| (Mutation::Leaderless(rule), seen));

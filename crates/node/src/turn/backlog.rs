@@ -111,6 +111,7 @@ mod tests {
             op,
             consistency: None,
             min_version: None,
+            key: None,
             deadline: Mono(0),
         }
     }

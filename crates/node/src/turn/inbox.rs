@@ -139,6 +139,7 @@ mod tests {
             op: kvorum_core::Op::Delete { key: Bytes::from_static(b"k") },
             consistency: None,
             min_version: None,
+            key: None,
             deadline: kvorum_core::Mono(0),
         };
         let call = Arrival::Call { connection: 1, call: CallId(1), request };

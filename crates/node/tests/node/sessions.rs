@@ -66,6 +66,7 @@ impl Session for ToySession {
                 op,
                 consistency: None,
                 min_version: None,
+                key: None,
                 deadline: port.node().now().mono + Duration::from_secs(5),
             });
         }

@@ -154,6 +154,7 @@ impl Running {
             op,
             consistency,
             min_version: None,
+            key: None,
             deadline: self.node.now().mono + Duration::from_secs(5),
         }
     }

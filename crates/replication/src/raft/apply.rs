@@ -8,14 +8,16 @@ use std::collections::VecDeque;
 use kvorum_core::{Change, Outcome, Reply, Store};
 use raft::eraftpb::{Entry, EntryType};
 
+use super::clients::Clients;
 use super::consensus::{Consensus, Place};
 use super::log::{Damaged, Log};
 use super::machine::{Apply, Overlay};
 use super::options::Options;
-use super::payload::Payload;
+use super::payload::{Command, Payload};
 use super::room::{entry_bytes, remembered_bytes};
-use super::sessions::{At, COVERED};
+use super::sessions::{At, COVERED, Sessions};
 use super::snapshot::Sender;
+use crate::wire::WireError;
 
 /// What is on its way.
 #[derive(Debug, Default)]
@@ -43,6 +45,47 @@ struct Current {
     /// stored has the members of one place and the index of another.
     change: Option<Entry>,
 }
+
+/// What was done before, by the names of writes.
+struct Memory<'a> {
+    sessions: &'a mut Sessions,
+    clients: &'a mut Clients,
+    majority: usize,
+    options: &'a Options,
+}
+
+impl Memory<'_> {
+    /// What to answer to a command instead of doing it; nothing if it must be done.
+    fn answer(&self, command: &Command) -> Result<Option<Outcome<Reply>>, WireError> {
+        if self.options.applies_twice() {
+            return Ok(None);
+        }
+        if let Some(attempt) = &command.attempt
+            && let Some(answer) = self.sessions.answer(attempt, self.majority)?
+        {
+            return Ok(Some(answer));
+        }
+        let Some(key) = command.key else { return Ok(None) };
+        self.clients.answer(key, command.fingerprint(), self.majority)
+    }
+
+    /// Remembers what a command has answered.
+    fn remember(&mut self, at: At, command: &Command, reply: &Reply) {
+        let most = remembered_bytes(&self.options.limits);
+        if let Some(attempt) = &command.attempt {
+            self.sessions.remember(at, attempt, reply, most);
+        }
+        if let Some(key) = command.key {
+            // All writes of a session are one record.
+            let fingerprint = command.fingerprint();
+            self.clients.remember(at, key, fingerprint, reply, most / PART);
+        }
+    }
+}
+
+/// Of what is remembered of an entry, the answer to one write of a client's session takes at most
+/// one part in so many: it is written again with those of the session's other writes.
+const PART: usize = 32;
 
 /// A command that has been applied, or the end of an entry.
 #[derive(Debug)]
@@ -96,6 +139,7 @@ impl Applying {
                     return Ok(());
                 }
                 self.uncommitted = None;
+                consensus.log_mut().clients.committed();
                 self.changes_members = false;
                 self.overhead = 0;
                 consensus.applied();
@@ -114,7 +158,8 @@ impl Applying {
         let remembered =
             if log.state.applied < first { 0 } else { log.sessions.weight_from(first) };
         let covered = log.state.applied + 1 - first;
-        covered >= COVERED || self.overlay.bytes() + self.overhead + remembered >= most
+        let clients = log.clients.changed_bytes();
+        covered >= COVERED || self.overlay.bytes() + self.overhead + remembered + clients >= most
     }
 
     /// What is committed with the changes.
@@ -123,7 +168,8 @@ impl Applying {
             return Vec::new();
         }
         let members = self.changes_members.then(|| log.state_record());
-        members.into_iter().chain([log.progress_record(first)]).collect()
+        let progress = members.into_iter().chain([log.progress_record(first)]);
+        progress.chain(log.client_changes()).collect()
     }
 
     /// Decodes the next entry; false if there is none.
@@ -153,7 +199,7 @@ impl Applying {
     ) -> Result<(), Damaged> {
         let Some(Current { place, payload, change }) = &self.current else { return Ok(()) };
         let (place, majority) = (*place, consensus.majority());
-        let Log { state, sessions, .. } = consensus.log_mut();
+        let Log { state, sessions, clients, .. } = consensus.log_mut();
         if state.ordinal == 0 {
             state.begin_entry(payload.time_ms);
         }
@@ -178,18 +224,14 @@ impl Applying {
             time_ms: state.time_ms(),
             max_bytes: options.limits.max_write_bytes,
         };
-        let repeated = command.attempt.filter(|_| !options.applies_twice());
-        let answer = repeated.map_or(Ok(None), |attempt| sessions.answer(&attempt, majority))?;
-        let outcome = if let Some(answer) = answer {
+        let at = At { index: place.index, stamp: state.clock, ordinal: state.ordinal };
+        let mut memory = Memory { sessions, clients, majority, options };
+        let outcome = if let Some(answer) = memory.answer(command)? {
             answer
         } else {
             let reply = apply.run(command, majority)?;
             self.overhead += command.overhead();
-            if let Some(attempt) = &command.attempt {
-                let most = remembered_bytes(&options.limits);
-                let at = At { index: place.index, stamp: state.clock, ordinal: state.ordinal };
-                sessions.remember(at, attempt, &reply, most);
-            }
+            memory.remember(at, command, &reply);
             Ok(reply)
         };
         let number = state.ordinal as usize;

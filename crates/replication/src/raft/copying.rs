@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvorum_core::{Change, Error, NodeId};
 
+use super::clients::Clients;
 use super::letter::Letter;
 use super::log::Damaged;
 use super::options::Options;
+use super::ring::Known;
 use super::running::{Running, Todo};
 use super::sessions::Sessions;
 use super::snapshot::{Front, Piece, Receiver, Sender, Taken, removals};
@@ -142,8 +144,8 @@ impl Running {
             }
             self.empty(options, ctx);
             let (front, patience) = (front.clone(), ctx.now.mono + PATIENCE);
-            let sessions = Vec::new();
-            self.receiver = Some(Receiver { from, front, sessions, next: 0, patience });
+            let known = Known::default();
+            self.receiver = Some(Receiver { from, front, known, next: 0, patience });
         }
         let Some(receiver) = &mut self.receiver else { return Ok(()) };
         if receiver.from != from || receiver.front != *front || receiver.next < number {
@@ -154,8 +156,9 @@ impl Running {
             receiver.next += 1;
             receiver.patience = ctx.now.mono + PATIENCE;
             let remembered = receiver.remember(&piece.items);
-            let known = if complete { std::mem::take(&mut receiver.sessions) } else { Vec::new() };
-            let Ok(sessions) = remembered.and_then(|()| Sessions::restore(known)) else {
+            let known =
+                if complete { std::mem::take(&mut receiver.known) } else { Known::default() };
+            let Ok(sessions) = remembered.and_then(|()| known.restore()) else {
                 ctx.out.count(Event::Malformed);
                 self.receiver = None;
                 return Ok(());
@@ -180,7 +183,8 @@ impl Running {
     fn empty(&mut self, options: &Options, ctx: &mut Context<'_>) {
         let log = self.consensus.log_mut();
         log.state.incomplete = true;
-        let mut changes = vec![log.state_record(), log.forget_sessions()];
+        let mut changes = vec![log.state_record()];
+        changes.extend(log.forget_sessions());
         changes.extend(removals(options, ctx.store));
         self.write(changes, ctx.store);
     }
@@ -191,10 +195,10 @@ impl Running {
         options: &Options,
         ctx: &mut Context<'_>,
         front: &Front,
-        sessions: Sessions,
+        (sessions, clients): (Sessions, Clients),
     ) -> Result<(), Damaged> {
         let mut log = self.consensus.log().clone();
-        log.sessions = sessions;
+        (log.sessions, log.clients) = (sessions, clients);
         let mut changes = Vec::new();
         // The term of the copy may be new to this replica; it must not go back.
         log.set_hard(&self.consensus.hard(), &mut changes);

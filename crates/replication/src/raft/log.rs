@@ -9,6 +9,7 @@
 //! | `e` | an entry | its term, so that index and term identify its bytes, as in Raft |
 //! | `h` | term and vote | counts up |
 //! | `s` | [`State`]: where the log begins, who is a member, and how far it was applied then | applied index and commands |
+//! | `c` | with the number of a client's session: what that was answered; see [`super::clients`] | the last write's |
 //! | `r` | one of a ring: how far the log is applied, and what that answered; see [`super::ring`] | applied index and commands |
 //!
 //! The entries that are kept are in memory too; how many that may be is the replica's concern.
@@ -23,6 +24,7 @@ use kvorum_core::{
 use raft::eraftpb::{Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
+use super::clients::Clients;
 use super::letter::{get_entry, put_entry};
 use super::sessions::Sessions;
 use super::state::State;
@@ -49,6 +51,8 @@ pub(super) struct Log {
     pub(super) state: State,
     /// What the last entries have answered.
     pub(super) sessions: Sessions,
+    /// What clients were answered that name their writes.
+    pub(super) clients: Clients,
     /// Those behind `state.dropped`.
     entries: VecDeque<Entry>,
     /// Bytes of the entries.
@@ -68,6 +72,9 @@ impl From<WireError> for Damaged {
 }
 
 impl Home {
+    /// Bytes of a key before what tells records of one kind apart.
+    pub(super) const PREFIX: usize = 5;
+
     pub(super) fn key(self, kind: u8, index: Option<u64>) -> Bytes {
         let mut key = BytesMut::with_capacity(13);
         key.put_u16(self.partition.placement);
@@ -146,6 +153,7 @@ impl Log {
             hard_writes: 0,
             state: State::default(),
             sessions: Sessions::default(),
+            clients: Clients::default(),
             entries: VecDeque::new(),
             bytes: 0,
         }

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kvorum_core::{
-    Action, Answer, Attempt, Change, Compare, Condition, Done, Hlc, Item, KeyspaceId, Op, Output,
-    Record, Refusal, Reply, Slot, Step, Store, Txn, Version, Writer,
+    Action, Answer, Attempt, Change, Compare, Condition, Done, Hlc, IdempotencyKey, Item,
+    KeyspaceId, Op, Output, Record, Refusal, Reply, Slot, Step, Store, Txn, Version, Writer,
 };
 
 use super::action::{After, Moment, Value, Write, builds_on_value};
@@ -277,14 +277,19 @@ impl Room {
 }
 
 /// The command of an operation that changes something; nothing for one that only reads.
-pub(super) fn command(keyspace: KeyspaceId, attempt: Option<Attempt>, op: Op) -> Option<Command> {
+pub(super) fn command(
+    keyspace: KeyspaceId,
+    attempt: Option<Attempt>,
+    named: Option<IdempotencyKey>,
+    op: Op,
+) -> Option<Command> {
     let what = match op {
         Op::Put { key, value, expiry, tag } => What::Put { key, value, expiry, tag },
         Op::Delete { key } => What::Delete { key },
         Op::Txn(txn) => What::Txn(txn),
         Op::Get { .. } | Op::Scan { .. } | Op::Count { .. } => return None,
     };
-    Some(Command { keyspace, attempt, what })
+    Some(Command { keyspace, attempt, key: named, what })
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@
 //! | `consensus` | the library `raft`, with everything that could make it panic kept away |
 //! | `log` | entries, term, vote and applied index, as records of the node's store |
 //! | `sessions` | what the last entries answered, so that nothing is done twice |
-//! | `ring` | that, as records of the node's store |
+//! | `clients` | what clients were answered that name their writes themselves |
+//! | `ring` | all that, as records of the node's store |
 //! | `retention` | which entries are kept |
 //! | `state` | how far the log is applied, and who is a member |
 //! | `payload` | what an entry says |
@@ -43,6 +44,7 @@
 
 mod action;
 mod apply;
+mod clients;
 mod consensus;
 mod copying;
 mod decimal;

@@ -1,13 +1,15 @@
 //! What an entry of the log says: the commands that arrived in one turn of the leader.
 //!
 //! `format u8 | time u64 | count varint | commands`, little endian; a command is
-//! `kind u8 | session u32 | number varint | since varint | keyspace u32 | fields`. The kind says which
+//! `kind u8 | session u32 | number varint | since varint | client's session u128 | client's number
+//! varint | keyspace u32 | fields`. The kind says which
 //! parts of its name it has: commands of one turn are mostly of one session, which is then said once,
 //! and their numbers as differences. An entry without bytes is the one by which a new leader learns
 //! what is committed.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kvorum_core::{Attempt, Change, Expiry, Hlc, KeyspaceId, Txn, Writer};
+use kvorum_core::{Attempt, Change, Expiry, Hlc, IdempotencyKey, KeyspaceId, Txn, Writer};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::wire::WireError;
 use crate::wire::primitive::{get_bytes, get_size, get_varint, put_bytes, put_size, put_varint};
@@ -23,6 +25,8 @@ mod named {
     pub(super) const ALIKE: u8 = 0x20;
     /// It is sent again: since when it may be in the log.
     pub(super) const AGAIN: u8 = 0x40;
+    /// Its client named it: session u128 and number.
+    pub(super) const KEY: u8 = 0x80;
     pub(super) const MASK: u8 = 0xf0;
 }
 
@@ -32,6 +36,8 @@ pub(super) struct Command {
     pub(super) keyspace: KeyspaceId,
     /// Its name, if it must not be done twice.
     pub(super) attempt: Option<Attempt>,
+    /// The name that its client gave it.
+    pub(super) key: Option<IdempotencyKey>,
     pub(super) what: What,
 }
 
@@ -53,6 +59,22 @@ pub(super) struct Payload {
 }
 
 impl Command {
+    /// What tells it from commands that say something else, whatever they are called.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut said = BytesMut::new();
+        said.put_u8(self.kind());
+        put_what(&mut said, self);
+        xxh3_64(&said)
+    }
+
+    const fn kind(&self) -> u8 {
+        match self.what {
+            What::Put { .. } => 1,
+            What::Delete { .. } => 2,
+            What::Txn(_) => 3,
+        }
+    }
+
     /// What its changes take of a commit beside values, at most.
     pub(super) fn overhead(&self) -> usize {
         match &self.what {
@@ -102,12 +124,16 @@ impl Payload {
 type Last = (Writer, u64);
 
 fn put_command(out: &mut BytesMut, command: &Command, last: &mut Last) {
-    let kind = match command.what {
-        What::Put { .. } => 1,
-        What::Delete { .. } => 2,
-        What::Txn(_) => 3,
-    };
-    put_name(out, kind, command.attempt.as_ref(), last);
+    let key = if command.key.is_some() { named::KEY } else { 0 };
+    put_name(out, command.kind() | key, command.attempt.as_ref(), last);
+    if let Some(key) = command.key {
+        out.put_u128_le(key.client);
+        put_varint(out, key.seq);
+    }
+    put_what(out, command);
+}
+
+fn put_what(out: &mut BytesMut, command: &Command) {
     out.put_u32_le(command.keyspace.0);
     match &command.what {
         What::Put { key, value, expiry, tag } => {
@@ -150,9 +176,14 @@ fn get_name(input: &mut Bytes, kind: u8, last: &mut Last) -> Result<Option<Attem
     Ok(Some(Attempt { session: last.0, seq: last.1, since }))
 }
 
+fn get_key(input: &mut Bytes) -> Result<IdempotencyKey, WireError> {
+    Ok(IdempotencyKey { client: input.try_get_u128_le()?, seq: get_varint(input)? })
+}
+
 fn get_command(input: &mut Bytes, last: &mut Last) -> Result<Command, WireError> {
     let kind = input.try_get_u8()?;
     let attempt = get_name(input, kind, last)?;
+    let key = if kind & named::KEY == 0 { None } else { Some(get_key(input)?) };
     let keyspace = KeyspaceId(input.try_get_u32_le()?);
     let what = match kind & !named::MASK {
         1 => What::Put {
@@ -165,5 +196,5 @@ fn get_command(input: &mut Bytes, last: &mut Last) -> Result<Command, WireError>
         3 => What::Txn(get_txn(input)?),
         _ => return Err(WireError("unknown command")),
     };
-    Ok(Command { keyspace, attempt, what })
+    Ok(Command { keyspace, attempt, key, what })
 }

@@ -46,7 +46,8 @@ impl Running {
             ctx.out.reply(ticket, Err(error));
             return;
         }
-        if let Some(command) = machine::command(request.keyspace, attempt, request.op) {
+        if let Some(command) = machine::command(request.keyspace, attempt, request.key, request.op)
+        {
             let deadline = request.deadline;
             self.proposals.push(Write { ticket, deadline, weight, command });
         }

@@ -73,6 +73,7 @@ impl Running {
 
 /// What a write takes of an entry or of a commit beside its values, at most.
 pub(super) fn overhead(op: &Op) -> usize {
+    // The names of a write take a few dozen bytes, which is counted for its keys.
     match op {
         Op::Put { key, .. } | Op::Delete { key } => payload::overhead(std::iter::once(key)),
         Op::Txn(txn) => payload::overhead(txn.keys()),

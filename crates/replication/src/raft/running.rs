@@ -10,6 +10,7 @@ use bytes::Bytes;
 use kvorum_core::{Change, Error, Executed, Lsn, Mono, NodeId, Store};
 
 use super::apply::{Applied, Applying};
+use super::clients::Clients;
 use super::consensus::{Consensus, Ready};
 use super::election::Draw;
 use super::id::ReplicaId;
@@ -91,6 +92,7 @@ impl Running {
         let mut log = Log::load(home(options), &voters, ctx.store)?;
         if options.forgets_sessions() {
             log.sessions = log.sessions.emptied();
+            log.clients = Clients::default();
         }
         Running::with_log(log, options, ctx)
     }

@@ -7,6 +7,9 @@
 //! none holds it, it has not been done. If some are forgotten, nobody can tell. So there is no table of
 //! sessions that could be lost or overflow, only a window over the log.
 //!
+//! A first attempt is new, unless one that was sent again has overtaken it on the way: it is looked for
+//! among those in the window that were done when they were sent again, which are few or none.
+//!
 //! **Invariant:** the window is a function of the log: which entries are forgotten depends on their
 //! number and on the bytes of what they answered, never on how a replica happened to apply them.
 //!
@@ -55,6 +58,8 @@ mod kind {
     pub(super) const SESSION: u8 = 4;
     /// Commands lie between that are not remembered.
     pub(super) const SKIPS: u8 = 8;
+    /// It was done when it was sent again.
+    pub(super) const AGAIN: u8 = 16;
 }
 
 /// What the last entries have answered.
@@ -62,6 +67,8 @@ mod kind {
 pub(super) struct Sessions {
     entries: VecDeque<Remembered>,
     bytes: usize,
+    /// What was done when it was sent again, and the stamp of its entry.
+    again: BTreeMap<(Writer, u64), Hlc>,
     /// The stamp of the last entry that is forgotten; no write can be found that was done by then.
     forgotten: Hlc,
 }
@@ -85,6 +92,8 @@ struct Remembered {
     done: BytesMut,
     /// Bytes of answers in it.
     answers: usize,
+    /// What of it was done when it was sent again.
+    again: Vec<(Writer, u64)>,
     last: Last,
 }
 
@@ -97,13 +106,21 @@ struct Last {
     next: u32,
 }
 
+/// What is kept of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    kind: u8,
+    answer: Bytes,
+}
+
 /// One command that is remembered.
 struct Done {
     ordinal: u32,
     session: Writer,
     seq: u64,
-    kind: u8,
-    answer: Bytes,
+    /// It was done when it was sent again.
+    again: bool,
+    kept: Kept,
 }
 
 /// A record of the ring.
@@ -126,14 +143,16 @@ impl Sessions {
         attempt: &Attempt,
         majority: usize,
     ) -> Result<Option<Outcome<Reply>>, WireError> {
-        let Some(since) = attempt.since else { return Ok(None) };
+        let name = (attempt.session, attempt.seq);
+        let overtaken = || self.again.get(&name).map(|stamp| Hlc(stamp.0.saturating_sub(1)));
+        let Some(since) = attempt.since.or_else(overtaken) else { return Ok(None) };
         let from = self.entries.partition_point(|entry| entry.stamp <= since);
         for entry in self.entries.iter().skip(from) {
             let (mut input, mut last) = (entry.done.clone().freeze(), Last::default());
             while !input.is_empty() {
                 let done = get_done(&mut input, &mut last)?;
-                if (done.session, done.seq) == (attempt.session, attempt.seq) {
-                    return done.outcome(entry.stamp, majority).map(Some);
+                if (done.session, done.seq) == name {
+                    return done.kept.outcome(entry.stamp, done.ordinal, majority).map(Some);
                 }
             }
         }
@@ -150,6 +169,11 @@ impl Sessions {
         let Some(entry) = self.entries.back_mut() else { return };
         let before = entry.done.len();
         entry.put(ordinal, attempt, reply, most);
+        if attempt.since.is_some() {
+            let name = (attempt.session, attempt.seq);
+            entry.again.push(name);
+            self.again.insert(name, stamp);
+        }
         self.bytes += entry.done.len() - before;
     }
 
@@ -160,6 +184,9 @@ impl Sessions {
         while let Some(entry) = self.entries.front().filter(|entry| leaves(entry, self.bytes)) {
             self.forgotten = entry.stamp;
             self.bytes -= entry.done.len();
+            for name in &entry.again {
+                self.again.remove(name);
+            }
             self.entries.pop_front();
         }
     }
@@ -242,7 +269,9 @@ impl Sessions {
         let mut sessions = Sessions { forgotten, ..Sessions::default() };
         for (index, (stamp, done)) in newest {
             sessions.bytes += done.len();
-            sessions.entries.push_back(Remembered::read(index, stamp, &done)?);
+            let entry = Remembered::read(index, stamp, &done)?;
+            sessions.again.extend(entry.again.iter().map(|name| (*name, stamp)));
+            sessions.entries.push_back(entry);
         }
         Ok(sessions)
     }
@@ -255,22 +284,13 @@ impl Sessions {
 
 impl Remembered {
     fn put(&mut self, ordinal: u32, attempt: &Attempt, reply: &Reply, most: usize) {
-        let (mut answer, mut kind) = (BytesMut::new(), kind::LOST);
-        match reply {
-            Reply::Written { was_live: false, .. } => kind = kind::WROTE_NEW,
-            Reply::Written { was_live: true, .. } => kind = kind::WROTE_OVER,
-            Reply::Txn(told) => {
-                put_answer(&mut answer, told);
-                let fits = answer.len() <= LONGEST && self.answers + answer.len() <= most;
-                kind = if fits { kind::ANSWERED } else { kind::LOST };
-            }
-            Reply::Found(_) | Reply::Missing(_) | Reply::Page(..) | Reply::Count(_) => {}
-        }
+        let kept = Kept::of(reply, most.saturating_sub(self.answers));
         let skipped = ordinal.saturating_sub(self.last.next);
         let other = self.done.is_empty() || self.last.session != attempt.session;
         let flags = if other { kind::SESSION } else { 0 };
         let skips = if skipped > 0 { kind::SKIPS } else { 0 };
-        self.done.put_u8(kind | flags | skips);
+        let again = if attempt.since.is_some() { kind::AGAIN } else { 0 };
+        self.done.put_u8(kept.kind | flags | skips | again);
         if skipped > 0 {
             put_varint(&mut self.done, skipped.into());
         }
@@ -279,25 +299,27 @@ impl Remembered {
         }
         let base = if other { 0 } else { self.last.seq };
         put_varint(&mut self.done, attempt.seq.wrapping_sub(base));
-        if kind == kind::ANSWERED {
-            self.answers += answer.len();
-            put_bytes(&mut self.done, &answer);
-        }
+        self.answers += kept.len();
+        kept.put(&mut self.done);
         self.last = Last { session: attempt.session, seq: attempt.seq, next: ordinal + 1 };
     }
 
     fn read(index: u64, stamp: Hlc, done: &Bytes) -> Result<Remembered, WireError> {
-        let (mut input, mut last, mut answers) = (done.clone(), Last::default(), 0);
+        let mut entry = Remembered { index, stamp, ..Remembered::default() };
+        let mut input = done.clone();
         while !input.is_empty() {
-            answers += get_done(&mut input, &mut last)?.answer.len();
+            let done = get_done(&mut input, &mut entry.last)?;
+            entry.answers += done.kept.len();
+            entry.again.extend(done.again.then_some((done.session, done.seq)));
         }
-        Ok(Remembered { index, stamp, done: BytesMut::from(&done[..]), answers, last })
+        entry.done = BytesMut::from(&done[..]);
+        Ok(entry)
     }
 }
 
 fn get_done(input: &mut Bytes, last: &mut Last) -> Result<Done, WireError> {
     let flags = input.try_get_u8()?;
-    if flags > kind::MASK | kind::SESSION | kind::SKIPS {
+    if flags > kind::MASK | kind::SESSION | kind::SKIPS | kind::AGAIN {
         return Err(WireError("unknown kind of a remembered command"));
     }
     let skipped = if flags & kind::SKIPS == 0 { 0 } else { get_varint(input)? };
@@ -309,21 +331,75 @@ fn get_done(input: &mut Bytes, last: &mut Last) -> Result<Done, WireError> {
     let base = if other { 0 } else { last.seq };
     let seq = get_varint(input)?.wrapping_add(base);
     let kind = flags & kind::MASK;
-    let answer = if kind == kind::ANSWERED { get_bytes(input)? } else { Bytes::new() };
+    let kept = Kept::get(kind, input)?;
     *last = Last { session, seq, next: ordinal.checked_add(1).ok_or(too_many)? };
-    Ok(Done { ordinal, session, seq, kind, answer })
+    let again = flags & kind::AGAIN != 0;
+    Ok(Done { ordinal, session, seq, again, kept })
 }
 
-impl Done {
-    fn outcome(mut self, stamp: Hlc, majority: usize) -> Result<Outcome<Reply>, WireError> {
-        let version = Apply::version(stamp, self.ordinal);
+impl Kept {
+    /// What is kept of an answer in up to `most` bytes.
+    pub(super) fn of(reply: &Reply, most: usize) -> Kept {
+        let (mut answer, mut kind) = (BytesMut::new(), kind::LOST);
+        match reply {
+            Reply::Written { was_live: false, .. } => kind = kind::WROTE_NEW,
+            Reply::Written { was_live: true, .. } => kind = kind::WROTE_OVER,
+            Reply::Txn(told) => {
+                put_answer(&mut answer, told);
+                kind = kind::ANSWERED;
+            }
+            Reply::Found(_) | Reply::Missing(_) | Reply::Page(..) | Reply::Count(_) => {}
+        }
+        if answer.len() > most.min(LONGEST) {
+            return Kept { kind: kind::LOST, answer: Bytes::new() };
+        }
+        Kept { kind, answer: answer.freeze() }
+    }
+
+    /// The answer to the command with this stamp and number.
+    ///
+    /// # Errors
+    /// [`WireError`] if what is kept makes no sense.
+    pub(super) fn outcome(
+        &self,
+        stamp: Hlc,
+        ordinal: u32,
+        majority: usize,
+    ) -> Result<Outcome<Reply>, WireError> {
+        let version = Apply::version(stamp, ordinal);
         let written = |was_live| Ok(Ok(Reply::Written { version, acked: majority, was_live }));
         match self.kind {
             kind::WROTE_NEW => written(false),
             kind::WROTE_OVER => written(true),
-            kind::ANSWERED => Ok(Ok(Reply::Txn(get_answer(&mut self.answer)?))),
+            kind::ANSWERED => Ok(Ok(Reply::Txn(get_answer(&mut self.answer.clone())?))),
             _ => Ok(Err(Error::SessionLost)),
         }
+    }
+
+    /// Bytes of the answer.
+    pub(super) const fn len(&self) -> usize {
+        self.answer.len()
+    }
+
+    /// Its kind, as [`Kept::get`] wants it.
+    pub(super) const fn kind(&self) -> u8 {
+        self.kind
+    }
+
+    /// Appends what goes behind the kind.
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        if self.kind == kind::ANSWERED {
+            put_bytes(out, &self.answer);
+        }
+    }
+
+    /// Takes what [`Kept::put`] appended.
+    ///
+    /// # Errors
+    /// [`WireError`] if it is none.
+    pub(super) fn get(kind: u8, input: &mut Bytes) -> Result<Kept, WireError> {
+        let answer = if kind == kind::ANSWERED { get_bytes(input)? } else { Bytes::new() };
+        Ok(Kept { kind, answer })
     }
 }
 

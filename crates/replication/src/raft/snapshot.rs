@@ -22,8 +22,8 @@ use super::consensus::Place;
 use super::letter::MAX_NUMBER;
 use super::log::Damaged;
 use super::options::Options;
+use super::ring::Known;
 use super::running::home;
-use super::sessions::Progress;
 use super::state::{are_members, get_members, put_members};
 use crate::pace::Permit;
 use crate::wire::WireError;
@@ -84,7 +84,7 @@ pub(super) struct Sender {
     permit: Permit,
     /// The next piece has yet to be sent.
     pub(super) due: bool,
-    /// What is remembered of the last entries: that goes first.
+    /// What was done before, by the names of writes: that goes first.
     sessions: VecDeque<Record>,
     keyspaces: Vec<KeyspaceId>,
     first_slot: Slot,
@@ -243,8 +243,8 @@ impl Sender {
 pub(super) struct Receiver {
     pub(super) from: NodeId,
     pub(super) front: Front,
-    /// What is remembered of the last entries, as far as it has arrived.
-    pub(super) sessions: Vec<Progress>,
+    /// What was done before, as far as it has arrived.
+    pub(super) known: Known,
     /// The number of the next piece.
     pub(super) next: u64,
     /// When the sender is given up.
@@ -288,20 +288,19 @@ fn record((keyspace, slot, key): &At, header: &Header, value: Bytes) -> Record {
 }
 
 impl Receiver {
-    /// Takes what a piece says of the last entries.
+    /// Takes what a piece says of what was done before.
     ///
     /// # Errors
     /// [`WireError`] if it makes no sense.
     pub(super) fn remember(&mut self, items: &[Record]) -> Result<(), WireError> {
-        let remembered = items.iter().filter(|item| item.keyspace == KeyspaceId::RAFT);
-        for value in remembered.filter_map(|item| item.value.clone()) {
-            let progress = Progress::decode(value)?;
-            if (progress.applied, progress.ordinal) != (self.front.place.index, 0) {
-                return Err(WireError("what is remembered is of another place"));
-            }
-            self.sessions.push(progress);
+        for item in items.iter().filter(|item| item.keyspace == KeyspaceId::RAFT) {
+            self.known.take(item)?;
         }
-        Ok(())
+        if self.known.is_of(self.front.place.index) {
+            Ok(())
+        } else {
+            Err(WireError("what is remembered is of another place"))
+        }
     }
 }
 

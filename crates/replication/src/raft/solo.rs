@@ -46,7 +46,7 @@ impl Solo {
                 }
             };
         }
-        let command = machine::command(request.keyspace, None, request.op.clone())
+        let command = machine::command(request.keyspace, None, None, request.op.clone())
             .ok_or(Error::invalid("this is no write"))?;
         self.clock = self.clock.next().max(Hlc::from_wall_ms(wall_ms));
         let mut overlay = Overlay::default();

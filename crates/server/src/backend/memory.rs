@@ -259,6 +259,7 @@ pub fn every_error() -> Vec<Error> {
         Error::NotLeader { leader: None },
         Error::CrossSlot,
         Error::SessionLost,
+        Error::KeyReused,
     ];
     for executed in [Executed::No, Executed::Unknown] {
         errors.extend([
@@ -279,7 +280,8 @@ pub fn every_error() -> Vec<Error> {
         | Error::NotServing(_)
         | Error::NotLeader { .. }
         | Error::CrossSlot
-        | Error::SessionLost => 1,
+        | Error::SessionLost
+        | Error::KeyReused => 1,
         Error::Timeout { .. }
         | Error::Overloaded { .. }
         | Error::DiskFull { .. }

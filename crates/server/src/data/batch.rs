@@ -35,8 +35,10 @@ impl Data {
         }
         let mut admitted = Vec::with_capacity(calls.len());
         let mut refusals = Vec::with_capacity(calls.len());
-        for call in calls {
-            match call.and_then(|call| self.request(identity, call)) {
+        for (part, call) in calls.into_iter().enumerate() {
+            // Operations are independent of each other, so each has a name of its own.
+            let named = |call: Call| Call { key: call.key.map(|key| key.of_part(part)), ..call };
+            match call.and_then(|call| self.request(identity, named(call))) {
                 Ok(request) => {
                     admitted.push(request);
                     refusals.push(None);

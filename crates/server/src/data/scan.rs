@@ -70,6 +70,7 @@ impl Data {
                 },
                 consistency: scan.consistency,
                 min_version: None,
+                key: None,
                 deadline,
             };
             let requests = parts.into_iter().map(request).collect();

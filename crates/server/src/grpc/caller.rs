@@ -6,7 +6,7 @@ use kvorum_core::{Error, Identity, Outcome, limits};
 use tonic::metadata::MetadataMap;
 
 use crate::auth::{Authenticator, Credentials};
-use crate::data::Data;
+use crate::data::{ClientKey, Data};
 
 /// What every service holds. Clones share it.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Gate {
 pub struct Caller {
     /// On whose behalf the call runs.
     pub identity: Identity,
+    /// The client's name for the call, if it has one.
+    pub key: Option<ClientKey>,
     /// The deadline of the call itself, if it has one.
     deadline: Option<Duration>,
 }
@@ -33,13 +35,14 @@ impl Gate {
     /// The caller of a request with this metadata.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the metadata name an impossible deadline.
+    /// [`Error::Invalid`] if the metadata name an impossible deadline or idempotency key.
     pub fn caller(&self, metadata: &MetadataMap) -> Outcome<Caller> {
         let text = |name| metadata.get(name).and_then(|value| value.to_str().ok());
         let credentials = Credentials::of_header(text("authorization"));
         let identity = self.authenticator.identify(credentials);
         let deadline = text("grpc-timeout").map(parse_timeout).transpose()?;
-        Ok(Caller { identity, deadline })
+        let key = text("idempotency-key").map(ClientKey::parse).transpose()?;
+        Ok(Caller { identity, key, deadline })
     }
 }
 
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_shorter_of_two_deadlines_counts_and_long_calls_are_cut_to_the_limit() {
-        let caller = |deadline| Caller { identity: Identity::ANONYMOUS, deadline };
+        let caller = |deadline| Caller { identity: Identity::ANONYMOUS, key: None, deadline };
         let second = Duration::from_secs(1);
         assert_eq!(caller(None).timeout(0), None);
         assert_eq!(caller(None).timeout(70), Some(Duration::from_millis(70)));

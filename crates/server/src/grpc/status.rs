@@ -15,7 +15,7 @@ pub const EXECUTED: &str = "kvorum-executed";
 #[must_use]
 pub const fn code(error: &Error) -> Code {
     match error {
-        Error::Invalid(_) | Error::CrossSlot => Code::InvalidArgument,
+        Error::Invalid(_) | Error::CrossSlot | Error::KeyReused => Code::InvalidArgument,
         Error::NoKeyspace(_) => Code::NotFound,
         Error::NotStrong(_) => Code::FailedPrecondition,
         Error::Unavailable { .. } | Error::NotServing(_) | Error::NotLeader { .. } => {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, Doc, Verb};
 use super::app::{App, Caller};
-use super::keys::{How, expiry, run_headers};
+use super::keys::{How, IDEMPOTENCY_KEY_MEANS, expiry, run_headers};
 use super::payload::Payload;
 use super::problem::Problem;
 use super::text;
@@ -18,9 +18,11 @@ use crate::data::{StepResult, Stored, put};
 
 pub fn routes(api: Api) -> Api {
     let batch = Doc::new("Run operations that are independent of each other.")
+        .header("Idempotency-Key", IDEMPOTENCY_KEY_MEANS)
         .takes("application/json", "Batch")
         .answers("application/json", "BatchResults");
     let txn = Doc::new("Compare and write keys of one slot atomically; needs a strong keyspace.")
+        .header("Idempotency-Key", IDEMPOTENCY_KEY_MEANS)
         .takes("application/json", "Txn")
         .answers("application/json", "TxnResults");
     let watch = Doc::new("Changes as they happen; needs a strong keyspace.");

@@ -21,7 +21,7 @@ use super::payload::Payload;
 use super::problem::Problem;
 use super::text;
 use super::uri::{Path, Query};
-use crate::data::{Call, Lookup, StepResult, Stored, Written, put};
+use crate::data::{Call, ClientKey, Lookup, StepResult, Stored, Written, put};
 
 const KEY: &str = "/v1/keyspaces/{ks}/keys/{key}";
 const OCTETS: &str = "application/octet-stream";
@@ -30,6 +30,9 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 const IF_MATCH_MEANS: &str =
     "Only over the value with this ETag, or over any with *; needs a strong keyspace.";
+/// What `Idempotency-Key` does.
+pub const IDEMPOTENCY_KEY_MEANS: &str = "A name: sent again under it, the write is not done twice \
+     but answered as before; needs a strong keyspace.";
 const IF_NONE_MATCH_MEANS: &str = "With *, only where there is no value; needs a strong keyspace.";
 
 pub fn routes(api: Api) -> Api {
@@ -40,11 +43,13 @@ pub fn routes(api: Api) -> Api {
         .query("ttl_ms", "After how many milliseconds the value stops being visible.")
         .header("If-Match", IF_MATCH_MEANS)
         .header("If-None-Match", IF_NONE_MATCH_MEANS)
+        .header("Idempotency-Key", IDEMPOTENCY_KEY_MEANS)
         .takes(JSON, "Value")
         .takes(OCTETS, "Bytes")
         .answers(JSON, "Written");
     let delete = run_headers(Doc::new("Delete a key."))
         .header("If-Match", IF_MATCH_MEANS)
+        .header("Idempotency-Key", IDEMPOTENCY_KEY_MEANS)
         .answers(JSON, "Written");
     api.route(Verb::Get, KEY, read, &get).route(Verb::Put, KEY, store, &put).route(
         Verb::Delete,
@@ -71,6 +76,8 @@ pub struct How {
     pub min_version: Option<Version>,
     /// How long to wait.
     pub timeout: Option<Duration>,
+    /// The client's name for it.
+    pub key: Option<ClientKey>,
 }
 
 impl How {
@@ -84,6 +91,7 @@ impl How {
             consistency: header(headers, "X-Kvorum-Consistency", str::parse)?,
             min_version: header(headers, "X-Kvorum-Min-Version", str::parse)?,
             timeout: header(headers, "X-Kvorum-Timeout-Ms", milliseconds)?,
+            key: header(headers, "Idempotency-Key", ClientKey::parse)?,
         })
     }
 
@@ -91,7 +99,8 @@ impl How {
     pub fn call(&self, keyspace: String, op: Op) -> Call {
         let min_version = self.min_version.filter(|_| !op.is_write());
         let How { consistency, timeout, .. } = *self;
-        Call { keyspace, op, consistency, min_version, timeout }
+        let key = self.key.clone();
+        Call { keyspace, op, consistency, min_version, timeout, key }
     }
 }
 

@@ -16,6 +16,7 @@ pub const fn status(error: &Error) -> StatusCode {
         Error::Invalid(_) | Error::CrossSlot => StatusCode::BAD_REQUEST,
         Error::NoKeyspace(_) => StatusCode::NOT_FOUND,
         Error::NotStrong(_) => StatusCode::CONFLICT,
+        Error::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Error::Unavailable { .. }
         | Error::Overloaded { .. }
         | Error::ClockSkew { .. }

@@ -8,7 +8,7 @@ use crate::backend::memory::{Memory, WALL_MS, every_error};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
-use kvorum_core::{Consistency, Executed, Mono};
+use kvorum_core::{Consistency, Error, Executed, Mono};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -542,4 +542,32 @@ fn collect_references(value: &Value, references: &mut Vec<String>) {
         Value::Array(items) => items.iter().for_each(|item| collect_references(item, references)),
         _ => {}
     }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_names_a_write_and_each_operation_of_a_batch() {
+    let page = Page::new();
+    let named = [("Idempotency-Key", "\"worker 7\"; seq=3"), ("Content-Type", "application/json")];
+    page.send("PUT", KEY, &named, json!({ "value": "v" }).to_string()).await;
+    page.send("DELETE", KEY, &[("Idempotency-Key", "worker 7")], Body::empty()).await;
+    let add = json!({ "then": [{ "op": "increment", "key": "n" }] });
+    page.send("POST", "/v1/keyspaces/default/txn", &named, add.to_string()).await;
+    let put = json!({ "op": "put", "key": "k", "value": "v" });
+    let batch = json!({ "operations": [put, put] }).to_string();
+    page.send("POST", "/v1/keyspaces/default/batch", &named, batch).await;
+    let keys: Vec<_> = page.memory.seen().into_iter().map(|request| request.key.unwrap()).collect();
+    assert_eq!(keys.iter().map(|key| key.seq).collect::<Vec<u64>>(), [3, 0, 3, 3, 3]);
+    let session = keys[0].client;
+    assert_eq!([keys[1].client, keys[2].client], [session; 2]);
+    assert!(keys[3].client != keys[4].client && keys[3].client != session);
+
+    let refused = page.send("PUT", KEY, &[("Idempotency-Key", "\"open")], "v").await;
+    assert_eq!(
+        (refused.status, refused.json()["code"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("INVALID"))
+    );
+    page.memory.fail_with(Error::KeyReused);
+    let refused = page.send("PUT", KEY, &named[..1], "v").await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(refused.json()["executed"], "no");
 }

@@ -58,7 +58,7 @@ impl ErrorReply {
 impl From<&Error> for ErrorReply {
     fn from(error: &Error) -> ErrorReply {
         let code = match error {
-            Error::Invalid(_) => "ERR",
+            Error::Invalid(_) | Error::KeyReused => "ERR",
             Error::NoKeyspace(_) => "NOKEYSPACE",
             Error::NotStrong(_) => "NOTSTRONG",
             Error::CrossSlot => "CROSSSLOT",
@@ -107,6 +107,7 @@ mod tests {
             (Error::NotLeader { leader: None }, "UNAVAILABLE"),
             (Error::CrossSlot, "CROSSSLOT"),
             (Error::SessionLost, "TIMEOUT"),
+            (Error::KeyReused, "ERR"),
         ];
         for executed in [Executed::No, Executed::Unknown] {
             let lost = if executed == Executed::No { "UNAVAILABLE" } else { "TIMEOUT" };

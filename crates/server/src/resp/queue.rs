@@ -149,6 +149,7 @@ impl Calls<'_, '_> {
             op,
             consistency,
             min_version: None,
+            key: None,
             deadline: self.now.mono + DEFAULT_DEADLINE,
         };
         let write = request.op.is_write();

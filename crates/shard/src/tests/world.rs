@@ -249,6 +249,7 @@ pub(super) fn request(op: Op, deadline: Mono) -> Request {
         op,
         consistency: None,
         min_version: None,
+        key: None,
         deadline,
     }
 }

@@ -157,6 +157,7 @@ fn encode_error(error: &Error, out: &mut BytesMut) {
         }
         Error::CrossSlot => out.put_u8(14),
         Error::SessionLost => out.put_u8(15),
+        Error::KeyReused => out.put_u8(16),
     }
 }
 
@@ -184,6 +185,7 @@ fn decode_error(input: &mut Bytes) -> Result<Error, WireError> {
         13 => Error::NotLeader { leader: NodeId::new(input.try_get_u32_le()?) },
         14 => Error::CrossSlot,
         15 => Error::SessionLost,
+        16 => Error::KeyReused,
         _ => return Err(WireError("unknown error")),
     })
 }

@@ -1,8 +1,8 @@
 //! Everything that can be forwarded survives the journey; nothing that arrives can do harm.
 
 use kvorum_core::{
-    Consistency, Cursor, Error, Executed, Expiry, Header, Hlc, Identity, Item, KeyspaceId, Mono,
-    Op, ScanLimit, Slot, Version, Want, Writer,
+    Consistency, Cursor, Error, Executed, Expiry, Header, Hlc, IdempotencyKey, Identity, Item,
+    KeyspaceId, Mono, Op, ScanLimit, Slot, Version, Want, Writer,
 };
 use kvorum_replication::wire::primitive::TRUNCATED;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, proptest};
@@ -68,13 +68,16 @@ fn request() -> impl Strategy<Value = Request> {
     ];
     let level =
         prop_oneof![Just(Consistency::One), Just(Consistency::Quorum), Just(Consistency::All)];
-    (identity, any::<u32>(), op(), option::of(level), option::of(version())).prop_map(
-        |(identity, keyspace, op, consistency, min_version)| Request {
+    let key = any::<(u128, u64)>().prop_map(|(client, seq)| IdempotencyKey { client, seq });
+    let level = option::of(level);
+    (identity, any::<u32>(), op(), level, option::of(version()), option::of(key)).prop_map(
+        |(identity, keyspace, op, consistency, min_version, key)| Request {
             identity,
             keyspace: KeyspaceId(keyspace),
             op,
             consistency,
             min_version,
+            key,
             deadline: Mono::default(),
         },
     )
@@ -125,6 +128,7 @@ fn error() -> impl Strategy<Value = Error> {
         "\\PC{0,20}".prop_map(|text: String| Error::NotServing(text.into())),
         executed().prop_map(|executed| Error::CoordinatorLost { executed }),
         Just(Error::SessionLost),
+        Just(Error::KeyReused),
     ]
 }
 

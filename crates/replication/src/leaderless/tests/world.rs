@@ -149,6 +149,7 @@ impl World {
             op,
             consistency: Some(consistency),
             min_version,
+            key: None,
             deadline: self.now + PATIENCE,
         };
         self.input(node, Input::Request { ticket, request, attempt: None });

@@ -35,6 +35,7 @@ fn run(solo: &mut Solo, txn: Txn) -> Answer {
         op: Op::Txn(txn),
         consistency: None,
         min_version: None,
+        key: None,
         deadline: Mono(0),
     };
     let slot = Slot::default();

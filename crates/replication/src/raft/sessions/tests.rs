@@ -50,6 +50,17 @@ fn a_write_that_is_sent_again_is_answered_as_before() {
 }
 
 #[test]
+fn a_first_attempt_that_was_overtaken_is_not_done() {
+    let mut sessions = Sessions::default();
+    sessions.remember(at(5, 0), &attempt(1, 900, Some(Hlc(2))), &wrote(5, 0, true), MOST);
+    sessions.forget(5);
+    let first = |sessions: &Sessions| sessions.answer(&attempt(1, 900, None), 2).unwrap();
+    assert_eq!(first(&sessions), Some(Ok(wrote(5, 0, true))));
+    sessions.forget(5 + WINDOW);
+    assert_eq!((first(&sessions), sessions.again.len()), (None, 0));
+}
+
+#[test]
 fn what_may_lie_in_a_forgotten_entry_is_unknown_and_what_cannot_is_new() {
     let mut sessions = Sessions::default();
     sessions.remember(at(1, 0), &attempt(1, 1, None), &sum(1, 0), MOST);
@@ -119,7 +130,8 @@ impl Applier {
                 if let Some((session, step, len)) = *command {
                     let seq = &mut self.seqs[usize::from(session)];
                     *seq += u64::from(step) + 1;
-                    let name = attempt(session.into(), *seq, None);
+                    let again = step % 5 == 0;
+                    let name = attempt(session.into(), *seq, again.then_some(Hlc(0)));
                     let reply = match len {
                         0..300 => wrote(index, ordinal, len % 2 == 0),
                         _ => sum(0, len.into()),

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use kvorum_core::{
-    Action, Answer, Attempt, Error, Hlc, NodeId, Op, Outcome, Output, Reply, Step, Txn, Want,
-    Writer,
+    Action, Answer, Attempt, Error, Hlc, IdempotencyKey, NodeId, Op, Outcome, Output, Reply, Step,
+    Txn, Want, Writer,
 };
 
 use super::world::{World, stored};
 use crate::raft::Mutation;
+use crate::{Input, Ticket};
 
 const COUNTER: &str = "counter";
 
@@ -24,14 +25,31 @@ fn name(seq: u64, since: Option<Hlc>) -> Attempt {
     Attempt { session: Writer(77), seq, since }
 }
 
-/// Asks one node after the other until one that leads answers.
 fn insist(world: &mut World, name: Attempt) -> Outcome<i64> {
+    insist_by(world, |world, id| world.ask_as(id, add_one(), name, Duration::from_secs(5)))
+}
+
+/// The same, with a name that a client has given.
+fn insist_as(world: &mut World, by: i64, seq: u64) -> Outcome<i64> {
+    insist_by(world, |world, id| {
+        let op = Op::Txn(Txn::always(Step::new(COUNTER.into(), Action::Add(by))));
+        let (ticket, mut input) = world.request(op, Duration::from_secs(5));
+        if let Input::Request { request, .. } = &mut input {
+            request.key = Some(IdempotencyKey { client: 99, seq });
+        }
+        world.turn(id, vec![input]);
+        ticket
+    })
+}
+
+/// Asks one node after the other until one that leads answers.
+fn insist_by(world: &mut World, ask: impl Fn(&mut World, NodeId) -> Ticket) -> Outcome<i64> {
     for attempt in 0..600 {
         let id = node(attempt % 3 + 1);
         if !world.is_alive(id) {
             continue;
         }
-        let ticket = world.ask_as(id, add_one(), name, Duration::from_secs(5));
+        let ticket = ask(world, id);
         world.run(Duration::from_millis(20));
         let Some(at) = world.answers.iter().position(|(_, t, _)| *t == ticket) else { continue };
         match world.answers.swap_remove(at).2 {
@@ -125,4 +143,28 @@ fn a_write_whose_entry_would_be_forgotten_is_not_done_but_said_to_be_unknown() {
     assert_eq!(insist(&mut world, name(999, Some(Hlc::default()))), Err(Error::SessionLost));
     let known = world.reached(node(1));
     assert_eq!(insist(&mut world, name(999, Some(known))), Ok(600));
+}
+
+#[test]
+fn a_write_that_its_client_names_is_done_once_whatever_becomes_of_the_nodes() {
+    let mut world = World::new(5, 3);
+    world.limits.kept_log_bytes = 0;
+    world.limits.lagging_log_bytes = 0;
+    world.limits.least_dropped = 1;
+    world.crash_all();
+    world.run(Duration::from_secs(1));
+    world.crash(node(1));
+    assert_eq!(insist_as(&mut world, 1, 7), Ok(1));
+    assert_eq!(insist_as(&mut world, 1, 7), Ok(1));
+    assert_eq!(insist_as(&mut world, 2, 7), Err(Error::KeyReused));
+    copies(&mut world);
+    assert_eq!(insist_as(&mut world, 1, 7), Ok(1));
+    world.crash_all();
+    assert_eq!(insist_as(&mut world, 1, 7), Ok(1));
+    for seq in 8..30 {
+        insist_as(&mut world, 1, seq).unwrap();
+    }
+    assert_eq!(insist_as(&mut world, 1, 7), Err(Error::SessionLost));
+    assert_eq!(insist_as(&mut world, 1, 29), Ok(23));
+    assert_eq!(insist_as(&mut world, 1, 30), Ok(24));
 }

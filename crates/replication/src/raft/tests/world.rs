@@ -311,6 +311,7 @@ impl World {
             op,
             consistency: None,
             min_version: None,
+            key: None,
             deadline: self.now + patience,
         };
         (ticket, Input::Request { ticket, request, attempt: None })

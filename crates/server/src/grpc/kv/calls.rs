@@ -22,6 +22,7 @@ impl IntoCall for v1::GetRequest {
             consistency: convert::consistency(self.consistency, self.max_stale_ms)?,
             min_version: convert::version(&self.min_version)?,
             timeout: caller.timeout(self.timeout_ms),
+            key: caller.key.clone(),
             keyspace: self.keyspace,
         })
     }
@@ -34,6 +35,7 @@ impl IntoCall for v1::PutRequest {
             consistency: convert::consistency(self.consistency, 0)?,
             min_version: None,
             timeout: caller.timeout(self.timeout_ms),
+            key: caller.key.clone(),
             keyspace: self.keyspace,
         })
     }
@@ -46,6 +48,7 @@ impl IntoCall for v1::DeleteRequest {
             consistency: convert::consistency(self.consistency, 0)?,
             min_version: None,
             timeout: caller.timeout(self.timeout_ms),
+            key: caller.key.clone(),
             keyspace: self.keyspace,
         })
     }

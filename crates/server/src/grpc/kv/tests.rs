@@ -227,3 +227,17 @@ async fn nonsense_is_refused_with_its_reason() {
     }
     assert!(memory.seen().is_empty());
 }
+
+#[tokio::test]
+async fn the_metadata_of_a_call_may_name_it_so_that_it_is_not_done_twice() {
+    let (memory, kv) = service();
+    let mut request = Request::new(put("k", "v"));
+    request.metadata_mut().insert("idempotency-key", "\"a\"; seq=9".parse().unwrap());
+    kv.put(request).await.unwrap();
+    let seen = memory.seen();
+    let key = seen.last().and_then(|request| request.key).unwrap();
+    assert_eq!(key.seq, 9);
+    let mut request = Request::new(put("k", "v"));
+    request.metadata_mut().insert("idempotency-key", "\"open".parse().unwrap());
+    assert_eq!(kv.put(request).await.unwrap_err().code(), Code::InvalidArgument);
+}

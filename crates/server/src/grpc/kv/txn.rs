@@ -25,7 +25,8 @@ impl IntoCall for v1::TxnRequest {
             otherwise: steps(self.failure)?,
         };
         let timeout = caller.timeout(self.timeout_ms);
-        Ok(Call { timeout, ..Call::new(self.keyspace, Op::Txn(txn)) })
+        let key = caller.key.clone();
+        Ok(Call { timeout, key, ..Call::new(self.keyspace, Op::Txn(txn)) })
     }
 }
 
