@@ -77,8 +77,15 @@ impl Error {
 
     /// Whether another node, or the same one a little later, may do better.
     pub(crate) fn is_worth_repeating(&self) -> bool {
-        let passing =
-            [UNREACHABLE, "UNAVAILABLE", "NOTSERVING", "OVERLOAD", "COORDINATORLOST", "TIMEOUT"];
+        let passing = [
+            UNREACHABLE,
+            "UNAVAILABLE",
+            "NOTSERVING",
+            "NOTLEADER",
+            "OVERLOAD",
+            "COORDINATORLOST",
+            "TIMEOUT",
+        ];
         matches!(self, Error::Unavailable { code, .. } if passing.contains(&code.as_ref()))
     }
 
@@ -140,9 +147,8 @@ impl Error {
         let code: Cow<'static, str> = Cow::Owned(code);
         let certainly_not = executed == Some("no") || effect == Effect::Reads;
         match code.as_ref() {
-            "INVALID" | "NOKEYSPACE" | "NOTSTRONG" | "UNIMPLEMENTED" => {
-                Error::Invalid { code, message }
-            }
+            "INVALID" | "NOKEYSPACE" | "NOTSTRONG" | "CROSSSLOT" | "KEYREUSED"
+            | "UNIMPLEMENTED" => Error::Invalid { code, message },
             _ if certainly_not => Error::Unavailable { code, message },
             _ => Error::Unknown { code, message },
         }

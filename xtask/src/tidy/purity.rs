@@ -28,7 +28,7 @@ const PURE_CRATES: &[PureCrate] = &[
         folder: "crates/replication",
         // The library `raft` draws its election timeouts itself; the module that contains it
         // replaces them.
-        libraries: &["bytes", "protobuf", "raft", "slog", "thiserror"],
+        libraries: &["bytes", "protobuf", "raft", "slog", "thiserror", "xxhash-rust"],
     },
     PureCrate {
         package: "kvorum-cluster",

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{Error, Hlc, IdempotencyKey, Outcome, Reply};
 
-use super::sessions::{At, Kept};
+use super::kept::Kept;
+use super::sessions::At;
 use crate::wire::WireError;
 use crate::wire::primitive::{
     get_optional, get_size, get_varint, put_optional, put_size, put_varint,

@@ -18,6 +18,7 @@
 //! | `log` | entries, term, vote and applied index, as records of the node's store |
 //! | `sessions` | what the last entries answered, so that nothing is done twice |
 //! | `clients` | what clients were answered that name their writes themselves |
+//! | `kept` | what is kept of an answer |
 //! | `ring` | all that, as records of the node's store |
 //! | `retention` | which entries are kept |
 //! | `state` | how far the log is applied, and who is a member |
@@ -50,6 +51,7 @@ mod copying;
 mod decimal;
 mod election;
 mod id;
+mod kept;
 mod lease;
 mod letter;
 mod log;

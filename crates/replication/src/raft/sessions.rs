@@ -25,10 +25,9 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{Attempt, Error, Hlc, Outcome, Reply, Writer};
 
-use super::machine::Apply;
+use super::kept::{KINDS, Kept};
 use crate::wire::WireError;
 use crate::wire::primitive::{get_bytes, get_size, get_varint, put_bytes, put_size, put_varint};
-use crate::wire::txn::{get_answer, put_answer};
 
 /// How many records the ring has.
 pub(super) const RING: u64 = 512;
@@ -39,27 +38,21 @@ pub(super) const COVERED: u64 = 64;
 const WINDOW: u64 = RING - COVERED;
 /// Bytes of what was done that are remembered.
 const WINDOW_BYTES: usize = 256 << 10;
-/// The longest answer that is remembered. Of others it is remembered that they were given.
-const LONGEST: usize = 1024;
 
 /// Bytes of an entry in a record beside what was done, at most.
 const ENTRY: usize = 24;
 
 const FORMAT: u8 = 1;
 
-/// What a command was, in the low bits of its kind.
-mod kind {
-    pub(super) const WROTE_NEW: u8 = 0;
-    pub(super) const WROTE_OVER: u8 = 1;
-    pub(super) const ANSWERED: u8 = 2;
-    pub(super) const LOST: u8 = 3;
-    pub(super) const MASK: u8 = 3;
+/// What else the kind of a remembered command says, above the bits of its answer.
+mod flag {
     /// The session is another one than that of the command before.
     pub(super) const SESSION: u8 = 4;
     /// Commands lie between that are not remembered.
     pub(super) const SKIPS: u8 = 8;
     /// It was done when it was sent again.
     pub(super) const AGAIN: u8 = 16;
+    pub(super) const ALL: u8 = SESSION | SKIPS | AGAIN;
 }
 
 /// What the last entries have answered.
@@ -104,13 +97,6 @@ struct Last {
     seq: u64,
     /// The number of the next command.
     next: u32,
-}
-
-/// What is kept of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
-    kind: u8,
-    answer: Bytes,
 }
 
 /// One command that is remembered.
@@ -287,10 +273,10 @@ impl Remembered {
         let kept = Kept::of(reply, most.saturating_sub(self.answers));
         let skipped = ordinal.saturating_sub(self.last.next);
         let other = self.done.is_empty() || self.last.session != attempt.session;
-        let flags = if other { kind::SESSION } else { 0 };
-        let skips = if skipped > 0 { kind::SKIPS } else { 0 };
-        let again = if attempt.since.is_some() { kind::AGAIN } else { 0 };
-        self.done.put_u8(kept.kind | flags | skips | again);
+        let flags = if other { flag::SESSION } else { 0 };
+        let skips = if skipped > 0 { flag::SKIPS } else { 0 };
+        let again = if attempt.since.is_some() { flag::AGAIN } else { 0 };
+        self.done.put_u8(kept.kind() | flags | skips | again);
         if skipped > 0 {
             put_varint(&mut self.done, skipped.into());
         }
@@ -319,88 +305,22 @@ impl Remembered {
 
 fn get_done(input: &mut Bytes, last: &mut Last) -> Result<Done, WireError> {
     let flags = input.try_get_u8()?;
-    if flags > kind::MASK | kind::SESSION | kind::SKIPS | kind::AGAIN {
+    if flags > KINDS | flag::ALL {
         return Err(WireError("unknown kind of a remembered command"));
     }
-    let skipped = if flags & kind::SKIPS == 0 { 0 } else { get_varint(input)? };
+    let skipped = if flags & flag::SKIPS == 0 { 0 } else { get_varint(input)? };
     let skipped = u32::try_from(skipped).map_err(|_| WireError("too many commands"))?;
     let too_many = WireError("too many commands");
     let ordinal = last.next.checked_add(skipped).ok_or(too_many)?;
-    let other = flags & kind::SESSION != 0;
+    let other = flags & flag::SESSION != 0;
     let session = if other { Writer(input.try_get_u32_le()?) } else { last.session };
     let base = if other { 0 } else { last.seq };
     let seq = get_varint(input)?.wrapping_add(base);
-    let kind = flags & kind::MASK;
+    let kind = flags & KINDS;
     let kept = Kept::get(kind, input)?;
     *last = Last { session, seq, next: ordinal.checked_add(1).ok_or(too_many)? };
-    let again = flags & kind::AGAIN != 0;
+    let again = flags & flag::AGAIN != 0;
     Ok(Done { ordinal, session, seq, again, kept })
-}
-
-impl Kept {
-    /// What is kept of an answer in up to `most` bytes.
-    pub(super) fn of(reply: &Reply, most: usize) -> Kept {
-        let (mut answer, mut kind) = (BytesMut::new(), kind::LOST);
-        match reply {
-            Reply::Written { was_live: false, .. } => kind = kind::WROTE_NEW,
-            Reply::Written { was_live: true, .. } => kind = kind::WROTE_OVER,
-            Reply::Txn(told) => {
-                put_answer(&mut answer, told);
-                kind = kind::ANSWERED;
-            }
-            Reply::Found(_) | Reply::Missing(_) | Reply::Page(..) | Reply::Count(_) => {}
-        }
-        if answer.len() > most.min(LONGEST) {
-            return Kept { kind: kind::LOST, answer: Bytes::new() };
-        }
-        Kept { kind, answer: answer.freeze() }
-    }
-
-    /// The answer to the command with this stamp and number.
-    ///
-    /// # Errors
-    /// [`WireError`] if what is kept makes no sense.
-    pub(super) fn outcome(
-        &self,
-        stamp: Hlc,
-        ordinal: u32,
-        majority: usize,
-    ) -> Result<Outcome<Reply>, WireError> {
-        let version = Apply::version(stamp, ordinal);
-        let written = |was_live| Ok(Ok(Reply::Written { version, acked: majority, was_live }));
-        match self.kind {
-            kind::WROTE_NEW => written(false),
-            kind::WROTE_OVER => written(true),
-            kind::ANSWERED => Ok(Ok(Reply::Txn(get_answer(&mut self.answer.clone())?))),
-            _ => Ok(Err(Error::SessionLost)),
-        }
-    }
-
-    /// Bytes of the answer.
-    pub(super) const fn len(&self) -> usize {
-        self.answer.len()
-    }
-
-    /// Its kind, as [`Kept::get`] wants it.
-    pub(super) const fn kind(&self) -> u8 {
-        self.kind
-    }
-
-    /// Appends what goes behind the kind.
-    pub(super) fn put(&self, out: &mut BytesMut) {
-        if self.kind == kind::ANSWERED {
-            put_bytes(out, &self.answer);
-        }
-    }
-
-    /// Takes what [`Kept::put`] appended.
-    ///
-    /// # Errors
-    /// [`WireError`] if it is none.
-    pub(super) fn get(kind: u8, input: &mut Bytes) -> Result<Kept, WireError> {
-        let answer = if kind == kind::ANSWERED { get_bytes(input)? } else { Bytes::new() };
-        Ok(Kept { kind, answer })
-    }
 }
 
 impl Progress {

@@ -5,6 +5,8 @@ use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 use proptest::{collection, option};
 
 use super::*;
+use crate::raft::kept::LONGEST;
+use crate::raft::machine::Apply;
 
 const MOST: usize = 64 << 10;
 
