@@ -195,11 +195,11 @@ impl Run {
         self.clients[client].again = Some(asked);
     }
 
-    /// Now and then a client loses the connection to the node it asked, which may be at work.
+    /// Now and then a client loses the connection to the node that it asked to write, and that may
+    /// be at work.
     fn lose_connection(&mut self, client: usize) {
-        if self.world.draw.between(0, 8) == 0
-            && let Some(asked) = self.clients[client].waiting.take()
-        {
+        let lost = |asked: &mut Asked| asked.op.is_write() && self.world.draw.between(0, 8) == 0;
+        if let Some(asked) = self.clients[client].waiting.take_if(lost) {
             self.clients[client].node = node(self.world.draw.between(1, 4));
             self.unsure(client, asked);
         }

@@ -50,14 +50,16 @@ fn insist_by(world: &mut World, ask: impl Fn(&mut World, NodeId) -> Ticket) -> O
             continue;
         }
         let ticket = ask(world, id);
-        world.run(Duration::from_millis(20));
-        let Some(at) = world.answers.iter().position(|(_, t, _)| *t == ticket) else { continue };
+        let until = world.now + Duration::from_secs(6);
+        // It is another write if it is sent before that is known not to be done.
+        while world.answers_to(ticket).is_empty() && world.step(until) {}
+        let at = world.answers.iter().position(|(_, t, _)| *t == ticket).unwrap();
         match world.answers.swap_remove(at).2 {
             Ok(Reply::Txn(Answer { steps, .. })) => match steps[0].output {
                 Output::Integer(sum) => return Ok(sum),
                 ref other => panic!("{other:?}"),
             },
-            Err(Error::NotLeader { .. }) => {}
+            Err(Error::NotLeader { .. }) => world.run(Duration::from_millis(20)),
             other => return Err(other.unwrap_err()),
         }
     }
