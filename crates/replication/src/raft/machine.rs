@@ -186,7 +186,9 @@ impl Apply<'_> {
             Err(refusal) => Output::Refused(refusal),
             Ok(After { write: Write::Nothing, output }) => output,
             Ok(After { write: Write::Remove, output }) => {
-                if existed {
+                // What has expired is removed as well, so that it is no longer counted.
+                let slot = Slot::of(&step.key);
+                if existed || self.store.header(keyspace, slot, &step.key).is_some() {
                     self.set(keyspace, &step.key, None);
                 }
                 version = None;

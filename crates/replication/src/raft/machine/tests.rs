@@ -120,3 +120,26 @@ fn the_values_of_all_steps_together_have_a_limit() {
     assert_eq!([refused(0), refused(1), refused(2)], [false, false, true]);
     assert!(read(&mut solo, "c").is_some() && read(&mut solo, "d").is_none());
 }
+
+#[test]
+fn deleting_what_has_expired_finds_nothing_and_is_no_longer_counted() {
+    let mut solo = Solo::default();
+    let slot = Slot::of(&key("a"));
+    let later = |solo: &mut Solo, op| {
+        let request = Request {
+            identity: Identity::ANONYMOUS,
+            keyspace: KeyspaceId(3),
+            op,
+            consistency: None,
+            min_version: None,
+            deadline: Mono(0),
+        };
+        solo.run(&request, &(slot..=slot), NOW_MS + 10)
+    };
+    let partition = kvorum_core::PartitionId { placement: 0, number: 0 };
+    run(&mut solo, all(vec![put("a", "value", Expiry::At(NOW_MS + 9))]));
+    assert_eq!(later(&mut solo, Op::Count { partition }), Ok(Reply::Count(1)));
+    let deleted = later(&mut solo, Op::Delete { key: key("a") });
+    assert!(matches!(deleted, Ok(Reply::Written { was_live: false, .. })), "{deleted:?}");
+    assert_eq!(later(&mut solo, Op::Count { partition }), Ok(Reply::Count(0)));
+}
