@@ -25,7 +25,7 @@ tidy *ARGS:
 sim SEEDS="200" *ARGS:
     cargo run --release --package kvorum-sim -- --seeds {{SEEDS}} --seconds 60 {{ARGS}}
 
-# Measure the cluster beside redis-server on this machine; writes docs/benchmarks.md.
+# Measure the cluster beside redis-server and etcd on this machine; writes docs/benchmarks.md.
 bench *ARGS:
     cargo xtask bench {{ARGS}}
 

@@ -1,9 +1,11 @@
-//! Measures a three-node cluster beside redis-server, in one run on one machine.
+//! Measures a three-node cluster beside redis-server and a three-node etcd, in one run on one
+//! machine.
 //!
-//! Both do the same work under the same load generator (redis-benchmark), each case three times in
-//! turns; the page shows medians. CPU time of all server processes per operation is the steadier
-//! figure on small machines, where load and servers share the cores.
+//! All do the same work, each case three times in turns; the page shows medians. The load comes
+//! from redis-benchmark, for etcd from clients of our own. CPU time of all server processes per
+//! operation is the steadier figure on small machines, where load and servers share the cores.
 
+mod etcd;
 pub mod failover;
 mod load;
 mod page;
@@ -57,14 +59,29 @@ impl Options {
 /// The number of the eventual keyspace that the cluster has beside its default.
 const EVENTUAL: u8 = 1;
 
-/// What is measured: a keyspace of a server.
+/// What is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct System<'a> {
     /// Its name on the page.
     pub(crate) name: &'static str,
     pub(crate) server: &'a Server,
-    /// The number of the keyspace.
-    pub(crate) database: u8,
+    pub(crate) protocol: Protocol,
+}
+
+/// How a system is spoken to.
+#[derive(Clone, Copy)]
+pub(crate) enum Protocol {
+    /// Redis's, in the keyspace with this number.
+    Redis(u8),
+    /// etcd's v3.
+    Etcd,
+}
+
+impl Protocol {
+    /// Whether it can do a case: clients of etcd wait for each answer.
+    fn does(self, case: &Case) -> bool {
+        matches!(self, Protocol::Redis(_)) || case.pipeline == 1
+    }
 }
 
 /// What was measured of one system in one case.
@@ -93,21 +110,25 @@ pub fn run(root: &Path, options: &Options) -> Result<()> {
 fn measure(root: &Path, scratch: &Path, options: &Options) -> Result<Vec<Measured>> {
     let cluster = Server::cluster(root, &scratch.join("cluster"), &[])?;
     let redis = Server::redis(&scratch.join("redis"))?;
+    let etcd = Server::etcd(&scratch.join("etcd"))?;
+    let system = |name, server, protocol| System { name, server, protocol };
     let systems = [
-        System { name: "kvorum, 3 nodes, strong", server: &cluster, database: 0 },
-        System { name: "kvorum, 3 nodes, QUORUM", server: &cluster, database: EVENTUAL },
-        System { name: "redis-server, 1 node, AOF always", server: &redis, database: 0 },
+        system("kvorum, 3 nodes, strong", &cluster, Protocol::Redis(0)),
+        system("etcd, 3 nodes", &etcd, Protocol::Etcd),
+        system("kvorum, 3 nodes, QUORUM", &cluster, Protocol::Redis(EVENTUAL)),
+        system("redis-server, 1 node, AOF always", &redis, Protocol::Redis(0)),
     ];
     let mut measured = Vec::new();
     for case in load::CASES {
         // In turns, so that whatever else the machine does meanwhile falls on all.
-        let mut rounds = [const { Vec::new() }; 3];
+        let able = || systems.iter().filter(|system| system.protocol.does(case));
+        let mut rounds = [const { Vec::new() }; 4];
         for _ in 0..options.rounds {
-            for (system, rounds) in systems.iter().zip(&mut rounds) {
+            for (system, rounds) in able().zip(&mut rounds) {
                 rounds.push(load::run(case, options.scale, system)?);
             }
         }
-        for (system, rounds) in systems.iter().zip(&rounds) {
+        for (system, rounds) in able().zip(&rounds) {
             let figures = load::medians(rounds).context("at least one round")?;
             page::progress(system.name, case, &figures)?;
             measured.push(Measured { system: system.name, case: case.clone(), figures });

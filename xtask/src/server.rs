@@ -18,9 +18,11 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A running system; stopped when dropped.
 pub(crate) struct Server {
-    /// Where it speaks the Redis protocol.
+    /// Where clients connect that use one of its nodes.
     pub(crate) port: u16,
-    child: Child,
+    /// Where clients connect that are spread over its nodes.
+    pub(crate) ports: Vec<u16>,
+    children: Vec<Child>,
 }
 
 impl Server {
@@ -53,16 +55,40 @@ impl Server {
         Ok(server)
     }
 
-    fn start(port: u16, mut command: Command, folder: &Path) -> Result<Server> {
-        fs::create_dir_all(folder)?;
-        let log = File::create(folder.with_extension("log"))?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("starting {}", command.get_program().display()))?;
-        Ok(Server { port, child })
+    /// Three members of etcd, which syncs every write on a majority.
+    pub(crate) fn etcd(folder: &Path) -> Result<Server> {
+        let mut ports = [0; 6];
+        for port in &mut ports {
+            *port = free_port()?;
+        }
+        let [a, b, c, peers @ ..] = ports;
+        let clients = [a, b, c];
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let members = || clients.into_iter().zip(peers);
+        let named = members().map(|(client, peer)| format!("m{client}={}", url(peer)));
+        let cluster = named.collect::<Vec<_>>().join(",");
+        let mut server = Server { port: a, ports: clients.to_vec(), children: Vec::new() };
+        for (client, peer) in members() {
+            let mut command = Command::new("etcd");
+            command.args(["--name", &format!("m{client}"), "--initial-cluster", &cluster]);
+            command.args(["--listen-client-urls", &url(client)]);
+            command.args(["--advertise-client-urls", &url(client)]);
+            command.args(["--listen-peer-urls", &url(peer)]);
+            command.args(["--initial-advertise-peer-urls", &url(peer)]);
+            command.args(["--logger", "zap", "--log-level", "error", "--data-dir"]);
+            let folder = folder.join(client.to_string());
+            command.arg(&folder);
+            server.children.push(spawn(command, &folder).context("Debian: etcd-server")?);
+        }
+        for port in clients {
+            await_answer(port, "GET /health HTTP/1.0\r\n\r\n", "true")?;
+        }
+        Ok(server)
+    }
+
+    fn start(port: u16, command: Command, folder: &Path) -> Result<Server> {
+        let children = vec![spawn(command, folder)?];
+        Ok(Server { port, ports: vec![port], children })
     }
 
     /// Where a node of the cluster speaks the Redis protocol.
@@ -78,10 +104,12 @@ impl Server {
     /// Kills a node of the cluster as `kill -9` does; `kvorum dev` starts it again.
     pub(crate) fn kill(&self, node: u32) -> Result<()> {
         let number = ["--node-num".to_owned(), node.to_string()];
+        let parents = self.processes();
         for entry in fs::read_dir("/proc")?.flatten() {
             // Whatever cannot be read is not a process of ours, or has just ended.
             let read = |name| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-            let ours = Stat::parse(&read("stat")).is_some_and(|s| s.parent == self.child.id());
+            let ours =
+                Stat::parse(&read("stat")).is_some_and(|stat| parents.contains(&stat.parent));
             let words: Vec<String> = read("cmdline").split('\0').map(str::to_owned).collect();
             if ours && words.windows(2).any(|pair| *pair == number) {
                 let id = entry.file_name();
@@ -93,8 +121,13 @@ impl Server {
         bail!("node {node} is not running")
     }
 
+    fn processes(&self) -> Vec<u32> {
+        self.children.iter().map(Child::id).collect()
+    }
+
     /// CPU seconds, user and system, that its processes have used so far.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        let ours = self.processes();
         let mut ticks = 0;
         for entry in fs::read_dir("/proc")?.flatten() {
             let Ok(id) = entry.file_name().to_string_lossy().parse::<u32>() else {
@@ -105,7 +138,7 @@ impl Server {
                 continue;
             };
             let stat = Stat::parse(&text).with_context(|| format!("reading the state of {id}"))?;
-            if id == self.child.id() || stat.parent == self.child.id() {
+            if ours.contains(&id) || ours.contains(&stat.parent) {
                 ticks += stat.ticks;
             }
         }
@@ -113,15 +146,30 @@ impl Server {
     }
 }
 
+fn spawn(mut command: Command, folder: &Path) -> Result<Child> {
+    fs::create_dir_all(folder)?;
+    let log = File::create(folder.with_extension("log"))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("starting {}", command.get_program().display()))
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        let id = self.child.id().to_string();
-        // SIGTERM lets `kvorum dev` stop its nodes; there is nobody to tell if that fails.
-        let asked = Command::new("kill").args(["-TERM", &id]).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            let _ = self.child.kill();
+        for child in &mut self.children {
+            let id = child.id().to_string();
+            // SIGTERM lets `kvorum dev` stop its nodes; there is nobody to tell if that fails.
+            let asked = Command::new("kill").args(["-TERM", &id]).status();
+            if !asked.is_ok_and(|status| status.success()) {
+                let _ = child.kill();
+            }
         }
-        let _ = self.child.wait();
+        for child in &mut self.children {
+            let _ = child.wait();
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-//! The load: redis-benchmark, once per case and round.
+//! The load, once per case and round: redis-benchmark, or our own clients of etcd.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::System;
+use super::{Protocol, System, etcd};
 
 /// One kind of load.
 #[derive(Clone, Debug)]
@@ -56,21 +56,27 @@ pub(crate) fn run(case: &Case, scale: f64, system: &System<'_>) -> Result<Figure
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let requests = (f64::from(case.requests) * scale).max(1.0) as u32;
     let before = server.cpu_seconds()?;
+    let mut figures = match system.protocol {
+        Protocol::Redis(database) => redis_benchmark(case, requests, server.port, database)?,
+        Protocol::Etcd => etcd::run(case, requests, &server.ports)?,
+    };
+    let used = server.cpu_seconds()? - before;
+    figures.cpu_seconds = used * 1e6 / f64::from(requests);
+    Ok(figures)
+}
+
+fn redis_benchmark(case: &Case, requests: u32, port: u16, database: u8) -> Result<Figures> {
     let output = Command::new("redis-benchmark")
-        .args(["-p", &server.port.to_string(), "-t", case.command, "--csv"])
+        .args(["-p", &port.to_string(), "-t", case.command, "--csv"])
         .args(["-n", &requests.to_string(), "-c", &case.clients.to_string()])
         .args(["-P", &case.pipeline.to_string(), "-d", &VALUE_BYTES.to_string()])
-        .args(["-r", &KEYS.to_string(), "--dbnum", &system.database.to_string()])
+        .args(["-r", &KEYS.to_string(), "--dbnum", &database.to_string()])
         .output()
         .context("running redis-benchmark (Debian: redis-tools)")?;
-    let used = server.cpu_seconds()? - before;
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "redis-benchmark failed: {text}{errors}");
-    let mut figures =
-        parse(&text).with_context(|| format!("redis-benchmark said: {text}{errors}"))?;
-    figures.cpu_seconds = used * 1e6 / f64::from(requests);
-    Ok(figures)
+    parse(&text).with_context(|| format!("redis-benchmark said: {text}{errors}"))
 }
 
 /// Reads the last line of the table that redis-benchmark prints; the CPU time is not in it.

@@ -13,11 +13,12 @@ use super::{Measured, Options};
 const HEAD: &str = "\
 # Benchmarks
 
-Written by `just bench`, which measured all systems in one run on one machine with redis-benchmark;
-load and servers share its cores. All answer a write only when it is on disk: kvorum on a majority
-of three nodes, all of them on this machine, redis-server on its one. *QUORUM* is an eventual
-keyspace, *strong* a linearizable one. *CPU* is CPU seconds of all
-server processes per million requests; compare by it first.
+Written by `just bench`, which measured all systems in one run on one machine; load and servers
+share its cores. All answer a write only when it is on disk: kvorum and etcd on a majority of three
+nodes, all of them on this machine, redis-server on its one. *strong* is a linearizable keyspace, as
+etcd is, *QUORUM* an eventual one. The load comes from redis-benchmark on connections to one node;
+for etcd from gRPC clients of our own, spread over its nodes. *CPU* is CPU seconds of all server
+processes per million requests; compare by it first.
 ";
 
 /// The whole page.
@@ -54,9 +55,11 @@ fn conditions(options: &Options) -> Result<String> {
     let commit = output_of("git", &["describe", "--always", "--dirty"])?;
     let redis = output_of("redis-server", &["--version"])?;
     let redis = redis.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("?");
+    let etcd = output_of("etcd", &["--version"])?;
+    let etcd = etcd.lines().find_map(|line| line.strip_prefix("etcd Version: ")).unwrap_or("?");
     Ok(format!(
         "Values of {VALUE_BYTES} bytes, {KEYS} keys, medians of {} rounds; {cores} cores, Linux {}; \
-         kvorum {commit}, redis-server {redis}.",
+         kvorum {commit}, redis-server {redis}, etcd {etcd}.",
         options.rounds,
         kernel.trim(),
     ))
