@@ -205,6 +205,14 @@ pub trait Store {
     /// [`Store::max_commit_bytes`], or one of them has a key that is longer than 65535 bytes.
     fn commit(&mut self, changes: &[Change]) -> Result<Lsn, Refused>;
 
+    /// As [`Store::commit`], for changes that nobody waits for, because they could be made again
+    /// from what is durable: no write to the disk is made for their sake alone. They become durable
+    /// with the next record that somebody waits for, or a moment later.
+    ///
+    /// # Errors
+    /// Those of [`Store::commit`].
+    fn commit_unawaited(&mut self, changes: &[Change]) -> Result<Lsn, Refused>;
+
     /// How much the changes of one commit may weigh together ([`Change::weight`]).
     fn max_commit_bytes(&self) -> usize;
 

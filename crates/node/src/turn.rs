@@ -6,8 +6,9 @@
 //! 3. The frames leave, and the loop yields once more so that they are on their way before this
 //!    node's own sync begins: the syncs of all replicas overlap.
 //! 4. Every connection is written once.
-//! 5. The log is written and synced, here or on a thread; what becomes durable is the first input
-//!    of a later turn, together with all that has arrived meanwhile: group commit without timers.
+//! 5. The log is written and synced, here or on a thread, unless nobody waits for that, or more has
+//!    arrived meanwhile that can share the sync. What becomes durable is the first input of a later
+//!    turn, together with all that has arrived meanwhile: group commit without timers.
 
 mod backlog;
 pub(crate) mod callers;
@@ -17,6 +18,7 @@ pub(crate) mod inbox;
 pub(crate) mod inputs;
 mod leaving;
 mod observe;
+mod sync;
 pub(crate) mod upkeep;
 pub(crate) mod wal;
 
@@ -91,6 +93,8 @@ pub(crate) struct Turn {
     settled: Lsn,
     /// A sync job is on its way.
     syncing: bool,
+    /// How many turns have put off their sync, one after the other.
+    put_off: u32,
     /// What the node waits for before it serves.
     waiting: String,
     /// The clock of this node is too far from the others'.
@@ -123,6 +127,7 @@ impl Turn {
             outs: Vec::new(),
             sent: false,
             syncing: false,
+            put_off: 0,
             waiting: "starting".to_owned(),
             clock_suspect: false,
             disk_pace: DiskPace::new(parts.clock.mono()),
@@ -357,37 +362,5 @@ impl Turn {
             }
         }
         self.outs = outs;
-    }
-
-    /// Has the open frame of the log written and synced, unless a job is on its way.
-    fn sync(&mut self) -> Result<(), Fatal> {
-        if self.syncing {
-            return Ok(());
-        }
-        self.backlog.sealed();
-        let Some(job) = self.parts.store.seal() else { return Ok(()) };
-        self.start(job)
-    }
-
-    fn start(&mut self, job: kvorum_storage::SyncJob) -> Result<(), Fatal> {
-        match self.parts.wal.start(job) {
-            Some(done) => self.synced(done),
-            None => {
-                self.syncing = true;
-                self.disk_pace.begun(self.parts.clock.mono());
-                Ok(())
-            }
-        }
-    }
-
-    fn synced(&mut self, SyncDone { done, took }: SyncDone) -> Result<(), Fatal> {
-        let durable = self.parts.store.complete(done)?;
-        self.metrics.sync.record(seconds(took));
-        self.disk_pace.synced(took);
-        self.metrics.sync_records.record(durable.0.saturating_sub(self.durable.0) as f64);
-        self.durable = durable;
-        self.became_durable();
-        self.parts.inbox.push(Arrival::Durable(durable));
-        Ok(())
     }
 }

@@ -202,6 +202,10 @@ impl Store for MemoryStore {
         Ok(Lsn(self.log.len() as u64))
     }
 
+    fn commit_unawaited(&mut self, changes: &[Change]) -> Result<Lsn, Refused> {
+        self.commit(changes)
+    }
+
     fn max_commit_bytes(&self) -> usize {
         self.max_commit
     }

@@ -309,6 +309,9 @@ impl Node {
         if self.job.is_some() {
             return false;
         }
+        if self.store.is_unawaited() && self.inbox.is_empty() {
+            return false;
+        }
         self.filled = 0;
         self.job = self.store.seal();
         if idle && self.job.is_none() {
@@ -325,6 +328,7 @@ impl Node {
             self.inbox.push_back(In::ClockSuspect(suspect));
         }
         self.repair();
+        self.store.wait_for_all();
         let durable = self.store.durable();
         std::mem::replace(&mut self.settled, durable) == durable
     }

@@ -56,6 +56,11 @@ impl Backlog {
         self.requests.is_empty()
     }
 
+    /// Whether something waits for the open frame of the log to be sealed.
+    pub(super) fn waits(&self) -> bool {
+        !self.frames.is_empty() || !self.requests.is_empty()
+    }
+
     /// Whether something waits that the open frame of the log has room for.
     pub(super) fn next_fits(&self) -> bool {
         let frame = self.frames.front().map(|frame| frame_cost(&frame.body));

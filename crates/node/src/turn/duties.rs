@@ -167,6 +167,8 @@ impl Turn {
         self.check_disk(now);
         self.repair(now);
         self.observe(now.mono);
+        // No record stays in memory alone for longer than this.
+        self.parts.store.wait_for_all();
         // Nothing was written since the last tick: what was written before is proved durable.
         let idle = std::mem::replace(&mut self.settled, self.durable) == self.durable;
         if idle

@@ -11,7 +11,7 @@ use raft::{Config, Progress, RawNode, SnapshotStatus, StateRole, Storage};
 
 use super::election::Draw;
 use super::id::ReplicaId;
-use super::letter::Letter;
+use super::letter::{Letter, letters};
 use super::log::{Damaged, Log};
 use super::options::Limits;
 
@@ -83,6 +83,8 @@ impl Consensus {
             max_inflight_msgs: MESSAGES_UNDER_WAY,
             check_quorum: true,
             pre_vote: true,
+            // To tell followers at once what is committed would double the messages.
+            skip_bcast_commit: true,
             max_uncommitted_size: limits.max_uncommitted_bytes,
             max_committed_size_per_ready: limits.max_write_bytes as u64,
             ..Config::default()
@@ -383,18 +385,4 @@ impl Consensus {
         self.node.raft.set_randomized_election_timeout(ticks);
         self.drawn = (self.node.raft.term, self.node.raft.state);
     }
-}
-
-/// Encodes messages for the nodes they are meant for; of snapshots only the receivers.
-fn letters(messages: Vec<Message>, behind: &mut Vec<NodeId>) -> Vec<(NodeId, Bytes)> {
-    let mut letters = Vec::with_capacity(messages.len());
-    for message in messages {
-        let Some(to) = ReplicaId::from_raft(message.to).map(ReplicaId::node) else { continue };
-        if message.get_msg_type() == MessageType::MsgSnapshot {
-            behind.push(to);
-        } else if Letter::travels(&message) {
-            letters.push((to, Letter::Raft(message).encode()));
-        }
-    }
-    letters
 }

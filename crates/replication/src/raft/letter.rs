@@ -154,6 +154,20 @@ impl Letter {
     }
 }
 
+/// Encodes messages for the nodes they are meant for; of snapshots only the receivers.
+pub(super) fn letters(messages: Vec<Message>, behind: &mut Vec<NodeId>) -> Vec<(NodeId, Bytes)> {
+    let mut letters = Vec::with_capacity(messages.len());
+    for message in messages {
+        let Some(to) = ReplicaId::from_raft(message.to).map(ReplicaId::node) else { continue };
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            behind.push(to);
+        } else if Letter::travels(&message) {
+            letters.push((to, Letter::Raft(message).encode()));
+        }
+    }
+    letters
+}
+
 fn put_message(out: &mut BytesMut, message: &Message) {
     let entries: usize = message.entries.iter().map(|entry| entry.data.len() + 32).sum();
     out.reserve(64 + entries);

@@ -46,11 +46,11 @@ impl Overlay {
     }
 
     /// Commits the changes and how far the log is applied to the store, if its present frame has
-    /// room.
+    /// room. Nobody waits until that is durable: it follows from the log, which is.
     pub(super) fn commit(&mut self, progress: Vec<Change>, store: &mut dyn Store) -> bool {
         let changes = self.changes.iter().map(|(place, value)| change(place, value.as_ref()));
         let changes: Vec<Change> = changes.chain(progress).collect();
-        let committed = store.commit(&changes).is_ok();
+        let committed = store.commit_unawaited(&changes).is_ok();
         if committed {
             self.changes.clear();
             self.bytes = 0;

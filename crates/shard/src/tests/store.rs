@@ -114,6 +114,10 @@ impl Store for MemoryStore {
         Ok(self.written)
     }
 
+    fn commit_unawaited(&mut self, changes: &[Change]) -> Result<Lsn, Refused> {
+        self.commit(changes)
+    }
+
     fn max_commit_bytes(&self) -> usize {
         usize::MAX
     }

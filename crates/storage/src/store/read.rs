@@ -81,6 +81,15 @@ impl kvorum_core::Store for Store {
         self.make_all(changes)
     }
 
+    fn commit_unawaited(&mut self, changes: &[Change]) -> Result<Lsn, Refused> {
+        let awaited = self.tail.open.as_ref().is_some_and(|open| open.awaited);
+        let made = self.make_all(changes);
+        if let Some(open) = self.tail.open.as_mut().filter(|_| made.is_ok()) {
+            open.awaited = awaited;
+        }
+        made
+    }
+
     fn max_commit_bytes(&self) -> usize {
         self.options.frame_bytes()
     }

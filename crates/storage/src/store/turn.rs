@@ -15,6 +15,9 @@ use crate::log::segment::{self, Segment, SegmentHeader};
 /// end of a segment does not cut turns into crumbs.
 const LEAST_FRACTION: u32 = 16;
 
+/// How many bytes of records gather in a frame that nobody waits for.
+const UNAWAITED_BYTES: usize = 64 << 10;
+
 /// The end of the log.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -45,6 +48,8 @@ pub(super) struct OpenFrame {
     pub(super) opens: bool,
     pub(super) first: Lsn,
     pub(super) count: u32,
+    /// Somebody waits until a record of it is durable.
+    pub(super) awaited: bool,
     /// How long the buffer may get.
     room: usize,
 }
@@ -115,6 +120,7 @@ impl Store {
         let address = Address { segment: open.at.segment, offset: place };
         record.encode(open.seed, &mut open.buffer);
         open.count += 1;
+        open.awaited = true;
         let lsn = self.tail.next;
         self.tail.next = Lsn(lsn.0 + 1);
         Ok((lsn, address))
@@ -129,7 +135,28 @@ impl Store {
             self.tail.open = Some(self.begin_frame(need));
         }
         let open = self.tail.open.as_mut();
-        open.filter(|open| open.buffer.len() + need <= open.room).ok_or(Refused::FrameFull)
+        let open = open.ok_or(Refused::FrameFull)?;
+        if open.buffer.len() + need > open.room {
+            // Whoever was refused waits for the next one.
+            open.awaited = true;
+            return Err(Refused::FrameFull);
+        }
+        Ok(open)
+    }
+
+    /// Whether the open frame holds only what nobody waits for. That may gather for some turns,
+    /// though not until it is in the way ([`UNAWAITED_BYTES`]).
+    #[must_use]
+    pub fn is_unawaited(&self) -> bool {
+        let open = self.tail.open.as_ref();
+        open.is_some_and(|open| !open.awaited && open.buffer.len() <= UNAWAITED_BYTES)
+    }
+
+    /// From now on somebody waits for what is in the open frame.
+    pub fn wait_for_all(&mut self) {
+        if let Some(open) = &mut self.tail.open {
+            open.awaited = true;
+        }
     }
 
     /// Begins a frame that has room for `need` bytes of records, in a new segment if the current
@@ -159,7 +186,7 @@ impl Store {
         };
         let opens = !fits;
         frame::begin(&mut buffer, opens);
-        OpenFrame { buffer, at, seed, opens, first: self.tail.next, count: 0, room }
+        OpenFrame { buffer, at, seed, opens, first: self.tail.next, count: 0, awaited: false, room }
     }
 
     /// A frame without records in the current segment; nothing if no block is left there.
@@ -172,7 +199,8 @@ impl Store {
         let mut buffer = std::mem::take(&mut self.tail.buffer);
         frame::begin(&mut buffer, false);
         let (seed, first) = (current.seed, self.tail.next);
-        Some(OpenFrame { buffer, at, seed, opens: false, first, count: 0, room: 0 })
+        let awaited = true;
+        Some(OpenFrame { buffer, at, seed, opens: false, first, count: 0, awaited, room: 0 })
     }
 
     /// The header of the segment behind the newest one.

@@ -95,6 +95,34 @@ fn no_changes_are_no_frame() {
 }
 
 #[test]
+fn what_nobody_waits_for_gathers_until_somebody_waits_or_finds_no_room() {
+    let (mut store, _) = open(&SimDisk::new(), &small(), 1);
+    let frame = store.max_commit_bytes();
+    type Wait = fn(&mut Store, usize);
+    let waits: [Wait; 4] = [
+        |store, _| assert!(put(store, b"a", 1, Some(b"one")).is_ok()),
+        |store, _| assert!(store.commit(&[entry(3, b"awaited")]).is_ok()),
+        |store, _| store.wait_for_all(),
+        |store, frame| {
+            let large = entry(3, &vec![0; frame - 100]);
+            assert_eq!(store.commit_unawaited(&[large]), Err(Refused::FrameFull));
+        },
+    ];
+    for wait in waits {
+        assert!(!store.is_unawaited(), "nothing is there");
+        store.commit_unawaited(&[entry(1, b"first")]).unwrap();
+        store.commit_unawaited(&[entry(2, b"second")]).unwrap();
+        assert!(store.is_unawaited());
+        wait(&mut store, frame);
+        assert!(!store.is_unawaited());
+        // What gathers behind it is written with it.
+        store.commit_unawaited(&[entry(4, b"fourth")]).unwrap();
+        assert!(!store.is_unawaited());
+        sync(&mut store);
+    }
+}
+
+#[test]
 fn a_commit_that_finds_no_room_in_the_frame_changes_nothing() {
     let (mut store, _) = open(&SimDisk::new(), &small(), 1);
     put(&mut store, b"a", 1, Some(&[1; 6000])).unwrap();

@@ -172,7 +172,10 @@ impl World {
             weight <= most
         });
         let before = self.last();
-        match self.store().commit(&changes) {
+        let awaited = self.rng.below(2) == 0;
+        let store = self.store();
+        let made = if awaited { store.commit(&changes) } else { store.commit_unawaited(&changes) };
+        match made {
             Ok(last) => {
                 let first = Lsn(last.0 + 1 - changes.len() as u64);
                 check!(first > before, "LSN {first:?} follows {before:?}");
