@@ -132,6 +132,7 @@ fn deleting_what_has_expired_finds_nothing_and_is_no_longer_counted() {
             op,
             consistency: None,
             min_version: None,
+            key: None,
             deadline: Mono(0),
         };
         solo.run(&request, &(slot..=slot), NOW_MS + 10)
