@@ -23,6 +23,8 @@ use crate::wire::WireError;
 #[derive(Debug, Default)]
 pub(super) struct Applying {
     entries: VecDeque<Entry>,
+    /// Their bytes.
+    bytes: usize,
     /// The first of the entries, decoded.
     current: Option<Current>,
     overlay: Overlay,
@@ -99,12 +101,13 @@ pub(super) struct Applied {
 impl Applying {
     /// Adds entries that are committed.
     pub(super) fn push(&mut self, entries: Vec<Entry>) {
+        self.bytes += entries.iter().map(|entry| entry.data.len()).sum::<usize>();
         self.entries.extend(entries);
     }
 
     /// Bytes of the entries that are not applied.
-    pub(super) fn bytes(&self) -> usize {
-        self.entries.iter().map(|entry| entry.data.len()).sum()
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether everything has been applied and committed to the store.
@@ -176,6 +179,7 @@ impl Applying {
     fn fetch(&mut self, consensus: &mut Consensus) -> Result<bool, Damaged> {
         while self.current.is_none() {
             let Some(entry) = self.entries.pop_front() else { return Ok(false) };
+            self.bytes -= entry.data.len();
             let place = Place { term: entry.term, index: entry.index };
             if entry.index != consensus.log().state.applied + 1 {
                 return Err(Damaged("an entry to apply is missing"));
