@@ -351,6 +351,12 @@ impl Turn {
                     self.parts.links.send(to, class, frame);
                 }
                 Out::Rebuilt(partition) => self.rebuilt(partition),
+                Out::GaveUp { partition, reason } => tracing::error!(
+                    "[REPLICATE] partition {} of placement {} is given up here and copied from \
+                     another node: {reason}",
+                    partition.number,
+                    partition.placement
+                ),
                 Out::Count(event) => {
                     self.events.of(event).increment(1);
                     if event == Event::UnderReplicated {

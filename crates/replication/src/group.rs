@@ -171,6 +171,9 @@ pub enum Effect {
         /// The last record it copied.
         after: Option<Lsn>,
     },
+    /// The group has given up what it holds, because it lost something it may have promised: what
+    /// was found, for the operator.
+    GaveUp(&'static str),
     /// Something worth counting happened.
     Count(Event),
 }
@@ -249,6 +252,11 @@ impl Outbox {
     /// Reports the end of a rebuild.
     pub fn rebuilt(&mut self, after: Option<Lsn>) {
         self.effects.push_back(Effect::Rebuilt { after });
+    }
+
+    /// Says why this replica gives up what it holds.
+    pub fn gave_up(&mut self, reason: &'static str) {
+        self.effects.push_back(Effect::GaveUp(reason));
     }
 
     /// Counts an event.

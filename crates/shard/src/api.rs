@@ -131,6 +131,14 @@ pub enum Out {
     },
     /// A partition has been rebuilt, durably.
     Rebuilt(PartitionId),
+    /// The replica here has lost something it may have promised: it gives up what it holds and
+    /// begins anew, with a copy from the others.
+    GaveUp {
+        /// The partition.
+        partition: PartitionId,
+        /// What was found.
+        reason: &'static str,
+    },
     /// Something worth counting happened.
     Count(Event),
     /// A peer sent a frame that is damaged or makes no sense: close the connection.

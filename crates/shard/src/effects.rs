@@ -58,6 +58,10 @@ impl Shard {
                     (after, Effect::Local { group, input: Input::Durable(number) })
                 }
                 Wanted::Rebuilt { after } => (after, Effect::Rebuilt { partition, number }),
+                Wanted::GaveUp(reason) => {
+                    turn.out.push(Out::GaveUp { partition, reason });
+                    continue;
+                }
                 Wanted::Count(event) => {
                     turn.out.push(Out::Count(event));
                     continue;

@@ -47,7 +47,7 @@ impl Replica {
         if matches!(self.stage, Stage::New) {
             match Running::start(&self.options, ctx) {
                 Ok(running) => self.stage = Stage::Running(Box::new(running)),
-                Err(Damaged(_)) => self.damaged(ctx),
+                Err(damaged) => self.damaged(damaged, ctx),
             }
         }
     }
@@ -70,8 +70,9 @@ impl Replica {
         }
     }
 
-    fn damaged(&mut self, ctx: &mut Context<'_>) {
+    fn damaged(&mut self, Damaged(reason): Damaged, ctx: &mut Context<'_>) {
         ctx.out.count(Event::Corrupt);
+        ctx.out.gave_up(reason);
         self.lose(ctx);
     }
 
@@ -105,9 +106,10 @@ impl Replica {
                 running.life = *life;
                 self.stage = Stage::Running(Box::new(running));
             }
-            Err(Damaged(_)) => {
+            Err(Damaged(reason)) => {
                 *again = ctx.now.mono + RETRY;
                 ctx.out.count(Event::Corrupt);
+                ctx.out.gave_up(reason);
             }
         }
     }
@@ -127,8 +129,8 @@ impl Group for Replica {
             }
             _ => Ok(()),
         };
-        if result.is_err() {
-            self.damaged(ctx);
+        if let Err(damaged) = result {
+            self.damaged(damaged, ctx);
         }
     }
 
@@ -136,8 +138,8 @@ impl Group for Replica {
         self.start(ctx);
         self.replace(ctx);
         let Stage::Running(running) = &mut self.stage else { return };
-        if running.end_of_turn(&self.options, ctx).is_err() {
-            self.damaged(ctx);
+        if let Err(damaged) = running.end_of_turn(&self.options, ctx) {
+            self.damaged(damaged, ctx);
         }
     }
 

@@ -93,6 +93,10 @@ impl World {
                 }
                 self.advance(host);
             }
+            Out::GaveUp { partition, reason } => {
+                self.trace
+                    .note(self.now, || format!("host {host} gave up {partition:?}: {reason}"));
+            }
             Out::Count(event) => self.trace.note(self.now, || format!("host {host}: {event:?}")),
             Out::BadFrame { from, reason } => {
                 let details = format!("host {host} got a bad frame from {from}: {reason}");

@@ -182,6 +182,7 @@ fn a_request_that_meets_a_damaged_log_is_answered() {
     assert_eq!(world.answers_to(ticket), [&Err(Error::NotLeader { leader: None })]);
     world.run(Duration::from_secs(5));
     assert_eq!(world.counted(Event::Corrupt), 1);
+    assert_eq!(world.given_up, [(node(2), "what is remembered fails its checksum")]);
     world.crash(node(3));
     world.insist(put("k", "w")).unwrap();
 }

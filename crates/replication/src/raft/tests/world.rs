@@ -71,6 +71,8 @@ pub(super) struct World {
     pace: Pace,
     pub(super) answers: Vec<(NodeId, Ticket, Outcome<Reply>)>,
     events: Vec<Event>,
+    /// Why nodes gave up what they held.
+    pub(super) given_up: Vec<(NodeId, &'static str)>,
     /// What happened, for comparing two runs.
     pub(super) trace: Vec<String>,
     /// The numbers of the questions that followers have asked.
@@ -145,6 +147,7 @@ impl World {
             pace: Pace::default(),
             answers: Vec::new(),
             events: Vec::new(),
+            given_up: Vec::new(),
             trace: Vec::new(),
             asked: Vec::new(),
             skew_ms: BTreeMap::new(),
@@ -379,7 +382,7 @@ impl World {
                     | Effect::Send { after, .. }
                     | Effect::Notify { after, .. }
                     | Effect::Rebuilt { after } => *after,
-                    Effect::Count(_) => None,
+                    Effect::GaveUp(_) | Effect::Count(_) => None,
                 };
                 match (after.filter(|after| *after > store.durable()), effect) {
                     (Some(after), effect) => node.held.push((after, effect)),
@@ -413,6 +416,7 @@ impl World {
                     (None, Effect::Rebuilt { .. }) => {
                         self.rebuilding.remove(&id);
                     }
+                    (None, Effect::GaveUp(reason)) => self.given_up.push((id, reason)),
                     (None, Effect::Count(event)) => self.events.push(event),
                 }
             }
