@@ -4,25 +4,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kvorum_core::Executed;
 use kvorum_proto::convert;
 use kvorum_proto::kvorum::v1;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Request, Response, Status};
 use v1::admin_client::AdminClient;
 use v1::kv_client::KvClient;
 
 use crate::endpoints::{Choice, Endpoints};
 use crate::error::Effect;
+use crate::names::{Name, Names};
 use crate::retry::{Budget, pause};
 use crate::types::{
-    Found, NodeInfo, NodeStatus, Operation, OperationResult, PutOptions, Written, delete_written,
-    found, node_info, node_status, put_written,
+    Found, NodeInfo, NodeStatus, PutOptions, Written, delete_written, found, node_info,
+    node_status, put_written,
 };
 use crate::{Error, Options, Scan};
 
 /// How much longer than the node the client waits, so that the node's own, more telling answer
 /// to a deadline that passed arrives.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How an eventual keyspace refuses what only strong ones have, names for writes among it.
+pub(crate) const NOT_STRONG: &str = "NOTSTRONG";
 /// Answers up to this size are taken: a batch may hold many values.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
@@ -37,12 +42,14 @@ struct Shared {
     options: Options,
     endpoints: Endpoints,
     budget: Budget,
+    names: Names,
 }
 
 /// One attempt of a request: where it goes and how long it may take.
 pub(crate) struct Attempt {
     pub(crate) channel: Channel,
     remaining: Duration,
+    name: Option<MetadataValue<Ascii>>,
 }
 
 impl Attempt {
@@ -52,6 +59,15 @@ impl Attempt {
 
     fn admin(&self) -> AdminClient<Channel> {
         AdminClient::new(self.channel.clone())
+    }
+
+    /// A request under the name that it has in all its attempts, if it has one.
+    pub(crate) fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        if let Some(name) = &self.name {
+            request.metadata_mut().insert("idempotency-key", name.clone());
+        }
+        request
     }
 
     /// What is left of the deadline, in the unit of the messages.
@@ -71,7 +87,13 @@ impl Client {
         let first = usize::try_from(random()).unwrap_or_default();
         let endpoints = Endpoints::new(&options, first)?;
         let budget = Budget::new(options.retries_per_ten);
-        Ok(Client { shared: Arc::new(Shared { options, endpoints, budget }) })
+        let names = Names::default();
+        Ok(Client { shared: Arc::new(Shared { options, endpoints, budget, names }) })
+    }
+
+    /// The names of its writes.
+    pub(crate) fn names(&self) -> &Names {
+        &self.shared.names
     }
 
     /// The options the client was made with.
@@ -134,7 +156,7 @@ impl Client {
             .run(Effect::Writes, |attempt| {
                 let timeout = attempt.timeout_ms();
                 let request = self.put_request(key.clone(), value.clone(), options, timeout);
-                async move { attempt.kv().put(request).await }
+                async move { attempt.kv().put(attempt.request(request)).await }
             })
             .await?;
         put_written(&answer)
@@ -149,41 +171,10 @@ impl Client {
         let answer = self
             .run(Effect::Writes, |attempt| {
                 let request = self.delete_request(key.clone(), attempt.timeout_ms());
-                async move { attempt.kv().delete(request).await }
+                async move { attempt.kv().delete(attempt.request(request)).await }
             })
             .await?;
         delete_written(&answer)
-    }
-
-    /// Runs several independent operations in one call. Results are in the order of the
-    /// operations; operations that fail are not repeated one by one.
-    ///
-    /// # Errors
-    /// [`Error`] if the call as a whole failed.
-    pub async fn batch(
-        &self,
-        operations: &[Operation],
-    ) -> Result<Vec<Result<OperationResult, Error>>, Error> {
-        let writes = operations.iter().any(|operation| effect_of(operation) == Effect::Writes);
-        let effect = if writes { Effect::Writes } else { Effect::Reads };
-        let answer = self
-            .run(effect, |attempt| {
-                let timeout = attempt.timeout_ms();
-                let wire =
-                    operations.iter().map(|operation| self.wire_operation(operation, timeout));
-                let request = v1::BatchRequest { operations: wire.collect() };
-                async move { attempt.kv().batch(request).await }
-            })
-            .await?;
-        if answer.results.len() != operations.len() {
-            let (got, asked) = (answer.results.len(), operations.len());
-            return Err(Error::Unknown {
-                code: "BROKEN".into(),
-                message: format!("{got} answers to {asked} operations; the outcome is unknown"),
-            });
-        }
-        let pairs = operations.iter().zip(answer.results);
-        Ok(pairs.map(|(operation, result)| operation_result(operation, result)).collect())
     }
 
     /// Every live item whose key begins with `prefix`, in pages; the order is that of the slots.
@@ -214,7 +205,8 @@ impl Client {
     }
 
     /// Runs a request until it succeeds, the deadline passes, the budget is spent, or repeating
-    /// it would be wrong or useless.
+    /// it would be wrong or useless. A write has the same name in all its attempts; where the
+    /// keyspace knows no names, a write whose outcome is unknown is not repeated.
     pub(crate) async fn run<T, F>(
         &self,
         effect: Effect,
@@ -223,25 +215,39 @@ impl Client {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let Shared { options, endpoints, budget } = &*self.shared;
+        let Shared { options, endpoints, budget, names } = &*self.shared;
         let deadline = Instant::now() + options.timeout;
         budget.earn();
+        // What is never repeated needs no name.
+        let wants_name = effect == Effect::Writes && options.retries_per_ten > 0;
+        let mut name = if wants_name { names.take() } else { None };
+        let mut doubt = None;
         for repetition in 0.. {
             let now = Instant::now();
             let Some(choice) = endpoints.choose(now) else { break };
             let remaining = deadline.saturating_duration_since(now);
-            let error = match self.attempt(effect, &choice, remaining, &call).await {
+            let metadata = name.as_ref().and_then(Name::metadata);
+            let named = metadata.is_some();
+            let error = match self.attempt(effect, &choice, remaining, metadata, &call).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            if named && error.code() == NOT_STRONG {
+                names.note_refusal();
+                name = None;
+                continue;
+            }
             let wait = pause(repetition, random());
             let in_time = Instant::now() + wait < deadline;
-            if !(error.is_worth_repeating() && in_time && budget.spend()) {
-                return Err(error);
+            if !(error.is_worth_repeating(named) && in_time && budget.spend()) {
+                return Err(error.after(doubt));
+            }
+            if error.executed() == Executed::Unknown {
+                doubt = Some(error);
             }
             tokio::time::sleep(wait).await;
         }
-        Err(Error::timeout(Effect::Reads))
+        Err(Error::timeout(Effect::Reads).after(doubt))
     }
 
     async fn attempt<T, F>(
@@ -249,16 +255,18 @@ impl Client {
         effect: Effect,
         choice: &Choice,
         remaining: Duration,
+        name: Option<MetadataValue<Ascii>>,
         call: &impl Fn(Attempt) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let endpoints = &self.shared.endpoints;
-        // A read may be asked again elsewhere, so a node that hangs does not get all the time.
-        let elsewhere = effect == Effect::Reads && endpoints.has_alternatives();
+        // What may be asked again elsewhere does not leave all the time to a node that hangs.
+        let repeatable = effect == Effect::Reads || name.is_some();
+        let elsewhere = repeatable && endpoints.has_alternatives();
         let limit = if elsewhere { remaining / 2 } else { remaining };
-        let attempt = Attempt { channel: choice.channel.clone(), remaining: limit };
+        let attempt = Attempt { channel: choice.channel.clone(), remaining: limit, name };
         let (result, failed) = match tokio::time::timeout(limit + PATIENCE, call(attempt)).await {
             Ok(Ok(answer)) => (Ok(answer.into_inner()), false),
             Ok(Err(status)) => {
@@ -278,7 +286,7 @@ impl Client {
         convert::wire_consistency(level).0.into()
     }
 
-    fn get_request(&self, key: Bytes, timeout_ms: u32) -> v1::GetRequest {
+    pub(crate) fn get_request(&self, key: Bytes, timeout_ms: u32) -> v1::GetRequest {
         let (level, max_stale_ms) = convert::wire_consistency(self.shared.options.consistency);
         v1::GetRequest {
             keyspace: self.shared.options.keyspace.clone(),
@@ -290,7 +298,7 @@ impl Client {
         }
     }
 
-    fn put_request(
+    pub(crate) fn put_request(
         &self,
         key: Bytes,
         value: Bytes,
@@ -309,60 +317,13 @@ impl Client {
         }
     }
 
-    fn delete_request(&self, key: Bytes, timeout_ms: u32) -> v1::DeleteRequest {
+    pub(crate) fn delete_request(&self, key: Bytes, timeout_ms: u32) -> v1::DeleteRequest {
         v1::DeleteRequest {
             keyspace: self.shared.options.keyspace.clone(),
             key,
             consistency: self.write_consistency(),
             timeout_ms,
         }
-    }
-
-    fn wire_operation(&self, operation: &Operation, timeout_ms: u32) -> v1::Operation {
-        use v1::operation::Kind as Wire;
-        let wire = match operation {
-            Operation::Get { key } => Wire::Get(self.get_request(key.clone(), timeout_ms)),
-            Operation::Put { key, value, options } => {
-                Wire::Put(self.put_request(key.clone(), value.clone(), *options, timeout_ms))
-            }
-            Operation::Delete { key } => Wire::Delete(self.delete_request(key.clone(), timeout_ms)),
-        };
-        v1::Operation { kind: Some(wire) }
-    }
-}
-
-const fn effect_of(operation: &Operation) -> Effect {
-    match operation {
-        Operation::Get { .. } => Effect::Reads,
-        Operation::Put { .. } | Operation::Delete { .. } => Effect::Writes,
-    }
-}
-
-fn operation_result(
-    operation: &Operation,
-    result: v1::OperationResult,
-) -> Result<OperationResult, Error> {
-    use v1::operation_result::Kind as Wire;
-    match (operation, result.kind) {
-        (Operation::Get { key }, Some(Wire::Get(answer))) => {
-            found(key.clone(), answer).map(OperationResult::Got)
-        }
-        (Operation::Put { .. }, Some(Wire::Put(answer))) => {
-            put_written(&answer).map(OperationResult::Written)
-        }
-        (Operation::Delete { .. }, Some(Wire::Delete(answer))) => {
-            delete_written(&answer).map(OperationResult::Written)
-        }
-        (operation, Some(Wire::Failure(failure))) => {
-            let v1::Failure { code, executed, message } = failure;
-            Err(Error::of_code(code, Some(&executed), message, effect_of(operation)))
-        }
-        (operation, _) => Err(Error::of_code(
-            "BROKEN".to_owned(),
-            None,
-            "the answer is not one to the operation".to_owned(),
-            effect_of(operation),
-        )),
     }
 }
 

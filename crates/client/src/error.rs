@@ -75,8 +75,9 @@ impl Error {
         }
     }
 
-    /// Whether another node, or the same one a little later, may do better.
-    pub(crate) fn is_worth_repeating(&self) -> bool {
+    /// Whether another node, or the same one a little later, may do better. An unknown outcome is
+    /// worth it only for what is `named`, and so not done twice.
+    pub(crate) fn is_worth_repeating(&self, named: bool) -> bool {
         let passing = [
             UNREACHABLE,
             "UNAVAILABLE",
@@ -86,7 +87,20 @@ impl Error {
             "COORDINATORLOST",
             "TIMEOUT",
         ];
-        matches!(self, Error::Unavailable { code, .. } if passing.contains(&code.as_ref()))
+        match self {
+            Error::Invalid { .. } => false,
+            Error::Unavailable { code, .. } => passing.contains(&code.as_ref()),
+            Error::Unknown { code, .. } => named && passing.contains(&code.as_ref()),
+        }
+    }
+
+    /// The error of a request of which an earlier attempt ended in `doubt`: that the last one was
+    /// not executed says nothing of that one.
+    pub(crate) fn after(self, doubt: Option<Error>) -> Error {
+        match (self, doubt) {
+            (Error::Unavailable { .. }, Some(doubt)) => doubt,
+            (error, _) => error,
+        }
     }
 
     /// Whether the endpoint itself is at fault, so that others should be preferred for a while.
@@ -195,12 +209,15 @@ mod tests {
     fn a_named_failure_says_whether_it_may_have_happened() {
         let error = Error::from_status(&named("TIMEOUT", "unknown"), Effect::Writes);
         assert_eq!((error.executed(), error.code()), (Executed::Unknown, "TIMEOUT"));
-        assert!(!error.is_worth_repeating());
+        assert!(!error.is_worth_repeating(false) && error.is_worth_repeating(true));
         let error = Error::from_status(&named("OVERLOAD", "no"), Effect::Writes);
         assert_eq!(error.executed(), Executed::No);
-        assert!(error.is_worth_repeating());
+        assert!(error.is_worth_repeating(false));
         let error = Error::from_status(&named("OVERLOAD", "unknown"), Effect::Writes);
-        assert!(!error.is_worth_repeating());
+        assert!(!error.is_worth_repeating(false));
+        // What is forgotten stays forgotten.
+        let error = Error::from_status(&named("SESSIONLOST", "unknown"), Effect::Writes);
+        assert!(!error.is_worth_repeating(true));
         let error = Error::from_status(&named("NOTSTRONG", "no"), Effect::Writes);
         assert!(matches!(error, Error::Invalid { .. }));
     }

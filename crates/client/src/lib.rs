@@ -15,12 +15,16 @@
 //! and leaves out those that do not answer. It does not know the layout: the node it asks does.
 //!
 //! **Invariant:** a request is repeated only when the attempt before is known not to have been
-//! executed, or when it reads. A write whose outcome is unknown is never repeated; the caller
-//! gets [`Error::Unknown`] and decides.
+//! executed, when it reads, or when it is a write under a name by which the keyspace knows it again.
+//! Strong keyspaces do: the client gives every write an idempotency key of its own, and repeats it
+//! until its outcome is known or its time is over. In an eventual keyspace a write whose outcome is
+//! unknown is never repeated; the caller gets [`Error::Unknown`] and decides.
 
+mod batch;
 mod client;
 mod endpoints;
 mod error;
+mod names;
 mod options;
 mod retry;
 mod scan;

@@ -84,7 +84,7 @@ impl Scan {
         let page = match self.stream.take() {
             // A stream that breaks is worth one new beginning behind the page before.
             Some(stream) => match self.page_of(stream).await {
-                Err(error) if error.is_worth_repeating() => {
+                Err(error) if error.is_worth_repeating(false) => {
                     let stream = self.open().await?;
                     self.page_of(stream).await?
                 }

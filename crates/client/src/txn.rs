@@ -136,7 +136,7 @@ impl Client {
                     failure: txn.otherwise.iter().map(wire_step).collect(),
                     timeout_ms: attempt.timeout_ms(),
                 };
-                async move { attempt.kv().txn(request).await }
+                async move { attempt.kv().txn(attempt.request(request)).await }
             })
             .await?;
         let asked = if answer.succeeded { &txn.then } else { &txn.otherwise };

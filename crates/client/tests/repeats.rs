@@ -24,18 +24,31 @@ const VERSION: &str = "0000000000000001-00001001";
 #[derive(Clone, Default)]
 struct Scripted {
     script: Arc<Mutex<Vec<Status>>>,
-    asked: Arc<Mutex<u32>>,
+    /// The idempotency key of each request, in their order; empty if it has none.
+    asked: Arc<Mutex<Vec<String>>>,
+    /// Whether it is an eventual keyspace, which knows no idempotency keys.
+    eventual: bool,
 }
 
 impl Scripted {
-    fn next(&self) -> Result<(), Status> {
-        *self.asked.lock().unwrap() += 1;
+    fn next<M>(&self, request: &Request<M>) -> Result<(), Status> {
+        let key = request.metadata().get("idempotency-key");
+        let key = key.map(|key| key.to_str().unwrap().to_owned());
+        let refused = self.eventual && key.is_some();
+        self.asked.lock().unwrap().push(key.unwrap_or_default());
+        if refused {
+            return Err(failure("NOTSTRONG", "no"));
+        }
         let mut script = self.script.lock().unwrap();
         if script.is_empty() { Ok(()) } else { Err(script.remove(0)) }
     }
 
-    fn asked(&self) -> u32 {
-        *self.asked.lock().unwrap()
+    fn asked(&self) -> usize {
+        self.keys().len()
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
     }
 }
 
@@ -48,14 +61,17 @@ impl Kv for Scripted {
         &self,
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::GetResponse>, Status> {
-        self.next()?;
+        self.next(&request)?;
         let value = request.into_inner().key;
         let version = VERSION.to_owned();
         Ok(Response::new(v1::GetResponse { found: true, value, version, ..Default::default() }))
     }
 
-    async fn put(&self, _: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
-        self.next()?;
+    async fn put(
+        &self,
+        request: Request<v1::PutRequest>,
+    ) -> Result<Response<v1::PutResponse>, Status> {
+        self.next(&request)?;
         let version = VERSION.to_owned();
         Ok(Response::new(v1::PutResponse { version, acked: 2, was_live: false }))
     }
@@ -73,11 +89,21 @@ impl Kv for Scripted {
     ) -> Result<Response<v1::BatchResponse>, Status> {
         use v1::operation::Kind as Asked;
         use v1::operation_result::Kind as Given;
-        self.next()?;
+        let named = request.metadata().contains_key("idempotency-key");
+        if !(self.eventual && named) {
+            self.next(&request)?;
+        } else {
+            self.asked.lock().unwrap().push("batch".to_owned());
+        }
         let answer = |operation: v1::Operation| {
             let version = VERSION.to_owned();
             let kind = match operation.kind.unwrap() {
                 Asked::Get(_) => Given::Get(v1::GetResponse::default()),
+                Asked::Put(_) if self.eventual && named => Given::Failure(v1::Failure {
+                    code: "NOTSTRONG".to_owned(),
+                    executed: "no".to_owned(),
+                    ..Default::default()
+                }),
                 Asked::Put(_) => Given::Put(v1::PutResponse { version, acked: 3, was_live: true }),
                 Asked::Delete(_) => Given::Failure(v1::Failure {
                     code: "TIMEOUT".to_owned(),
@@ -99,6 +125,7 @@ impl Kv for Scripted {
         &self,
         request: Request<v1::ScanRequest>,
     ) -> Result<Response<Self::ScanStream>, Status> {
+        let asked = self.next(&request);
         let first: usize = request.into_inner().cursor.parse().unwrap_or(0);
         let page = |number: usize| v1::ScanResponse {
             items: vec![v1::Item {
@@ -110,7 +137,7 @@ impl Kv for Scripted {
         };
         let mut pages: Vec<Result<v1::ScanResponse, Status>> =
             (first..3).map(|number| Ok(page(number))).collect();
-        if let Err(status) = self.next() {
+        if let Err(status) = asked {
             pages.truncate(1);
             pages.push(Err(status));
         }
@@ -124,7 +151,7 @@ impl Kv for Scripted {
     ) -> Result<Response<v1::TxnResponse>, Status> {
         use v1::operation::Kind as Asked;
         use v1::operation_result::Kind as Given;
-        self.next()?;
+        self.next(&request)?;
         let request = request.into_inner();
         let holds = v1::compare::Condition::Exists(false);
         let succeeded =
@@ -168,9 +195,19 @@ impl Kv for Scripted {
     }
 }
 
-/// A server on a port of its own.
+/// A strong keyspace on a port of its own.
 async fn serve(script: Vec<Status>) -> (Scripted, String) {
-    let scripted = Scripted { script: Arc::new(Mutex::new(script)), asked: Arc::default() };
+    let script = Arc::new(Mutex::new(script));
+    serve_as(Scripted { script, ..Scripted::default() }).await
+}
+
+/// An eventual keyspace on a port of its own.
+async fn serve_eventual(script: Vec<Status>) -> (Scripted, String) {
+    let script = Arc::new(Mutex::new(script));
+    serve_as(Scripted { script, eventual: true, ..Scripted::default() }).await
+}
+
+async fn serve_as(scripted: Scripted) -> (Scripted, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let service = KvServer::new(scripted.clone());
@@ -203,12 +240,68 @@ async fn what_was_not_executed_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_write_of_unknown_outcome_is_never_repeated() {
-    let (server, address) = serve(vec![failure("TIMEOUT", "unknown")]).await;
+async fn a_write_to_an_eventual_keyspace_whose_outcome_is_unknown_is_never_repeated() {
+    let (server, address) = serve_eventual(vec![failure("TIMEOUT", "unknown")]).await;
     let client = Client::new(Options::new([address])).unwrap();
     let error = client.put("k", "v").await.unwrap_err();
     assert_eq!((error.executed(), error.code()), (Executed::Unknown, "TIMEOUT"));
-    assert_eq!(server.asked(), 1);
+    // Once with a name, which was refused, and once without.
+    assert_eq!(server.asked(), 2);
+    // From now on the client knows.
+    client.put("k", "v").await.unwrap();
+    let keys = server.keys();
+    assert!(!keys[0].is_empty());
+    assert_eq!(keys[1..], ["", ""]);
+}
+
+#[tokio::test]
+async fn a_batch_of_which_an_eventual_keyspace_refuses_the_names_is_sent_without() {
+    let (server, address) = serve_eventual(vec![]).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    let put = Operation::Put { key: "b".into(), value: "v".into(), options: PutOptions::default() };
+    for _ in 0..2 {
+        let results = client.batch(std::slice::from_ref(&put)).await.unwrap();
+        assert!(matches!(results[..], [Ok(OperationResult::Written(_))]), "{results:?}");
+    }
+    assert_eq!(server.keys(), ["batch", "", ""]);
+}
+
+#[tokio::test]
+async fn a_write_of_unknown_outcome_is_repeated_under_its_name_and_the_next_has_another() {
+    let script = vec![failure("TIMEOUT", "unknown"), failure("UNAVAILABLE", "no")];
+    let (server, address) = serve(script).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    client.put("k", "v").await.unwrap();
+    client.put("k", "v").await.unwrap();
+    let keys = server.keys();
+    assert_eq!(keys.len(), 4);
+    assert!(!keys[0].is_empty() && keys[..3].iter().all(|key| *key == keys[0]), "{keys:?}");
+    assert_ne!(keys[3], keys[0]);
+}
+
+#[tokio::test]
+async fn a_write_in_doubt_stays_in_doubt_when_its_repetition_is_refused() {
+    let mut script = vec![failure("COORDINATORLOST", "unknown")];
+    script.extend(vec![failure("UNAVAILABLE", "no"); 100]);
+    let (server, address) = serve(script).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    let error = client.put("k", "v").await.unwrap_err();
+    assert_eq!((error.executed(), error.code()), (Executed::Unknown, "COORDINATORLOST"));
+    assert!(server.asked() > 1);
+    let (server, address) = serve(vec![failure("SESSIONLOST", "unknown")]).await;
+    let client = Client::new(Options::new([address])).unwrap();
+    let error = client.put("k", "v").await.unwrap_err();
+    assert_eq!((error.code(), server.asked()), ("SESSIONLOST", 1));
+}
+
+#[tokio::test]
+async fn without_repetitions_a_write_has_no_name() {
+    let (server, address) = serve(vec![failure("TIMEOUT", "unknown")]).await;
+    let mut options = Options::new([address]);
+    options.retries_per_ten = 0;
+    let client = Client::new(options).unwrap();
+    assert_eq!(client.put("k", "v").await.unwrap_err().executed(), Executed::Unknown);
+    assert_eq!(server.keys(), [""]);
 }
 
 #[tokio::test]
@@ -216,9 +309,9 @@ async fn what_reads_and_writes_in_one_step_is_repeated_like_a_write() {
     let script = vec![failure("UNAVAILABLE", "no"), failure("TIMEOUT", "unknown")];
     let (server, address) = serve(script).await;
     let client = Client::new(Options::new([address])).unwrap();
-    let error = client.increment("n", 1).await.unwrap_err();
-    assert_eq!((error.executed(), error.code()), (Executed::Unknown, "TIMEOUT"));
-    assert_eq!(server.asked(), 2);
+    assert_eq!(client.increment("n", 1).await.unwrap(), 42);
+    let keys = server.keys();
+    assert!(!keys[0].is_empty() && keys == vec![keys[0].clone(); 3], "{keys:?}");
     assert_eq!(client.increment("n", 1).await.unwrap(), 42);
     let refused = client.increment("refused", 1).await.unwrap_err();
     assert_eq!(
@@ -254,22 +347,28 @@ async fn an_endpoint_that_cannot_be_reached_is_passed_over_even_for_writes() {
 }
 
 #[tokio::test]
-async fn a_read_is_asked_elsewhere_when_a_node_hangs_and_a_write_is_not() {
+async fn what_may_be_repeated_is_asked_elsewhere_when_a_node_hangs_and_no_other_write() {
     let (server, address) = serve(vec![]).await;
     // The kernel accepts connections here; nobody ever reads from them.
     let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut options = Options::new([address, frozen.local_addr().unwrap().to_string()]);
     options.timeout = Duration::from_secs(1);
-    let reader = Client::new(options.clone()).unwrap();
+    // Of two requests, one goes to each node.
+    let client = Client::new(options.clone()).unwrap();
     for _ in 0..2 {
-        assert!(reader.get("k").await.unwrap().is_some());
+        assert!(client.get("k").await.unwrap().is_some());
     }
-    // Of two writes, one goes to each node.
-    let writer = Client::new(options).unwrap();
-    let outcomes = [writer.put("k", "v").await, writer.put("k", "v").await];
+    let client = Client::new(options.clone()).unwrap();
+    for _ in 0..2 {
+        client.put("k", "v").await.unwrap();
+    }
+    assert_eq!(server.asked(), 4);
+    options.retries_per_ten = 0;
+    let client = Client::new(options).unwrap();
+    let outcomes = [client.put("k", "v").await, client.put("k", "v").await];
     let unknown = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
     assert_eq!(unknown.map(Error::executed).collect::<Vec<_>>(), [Executed::Unknown]);
-    assert_eq!(server.asked(), 3);
+    assert_eq!(server.asked(), 5);
 }
 
 #[tokio::test]
