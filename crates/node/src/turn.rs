@@ -1,7 +1,7 @@
 //! The turn: the loop that owns the shard and the store.
 //!
-//! 1. Whatever is ready is collected: the loop yields once, so that every connection and stream
-//!    with something to read has put it into the inbox.
+//! 1. Whatever is ready is collected: the loop yields, so that every connection and stream with
+//!    something to read has put it into the inbox, and yields again while that brings more.
 //! 2. The shard takes all of it and closes one frame per peer.
 //! 3. The frames leave, and the loop yields once more so that they are on their way before this
 //!    node's own sync begins: the syncs of all replicas overlap.
@@ -151,7 +151,7 @@ impl Turn {
         self.advance(self.parts.clock.now());
         while !self.stopped() {
             self.wait().await;
-            yield_now().await;
+            self.parts.inbox.gather().await;
             self.turn(&mut arrivals).await?;
         }
         self.parts.links.close();

@@ -7,10 +7,14 @@ use bytes::Bytes;
 use kvorum_core::{Lsn, NodeId, Outcome, Reply, Request};
 use kvorum_storage::WorkDone;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::yield_now;
 
 use crate::CallId;
 use crate::peer::Announcement;
 use crate::turn::wal::SyncDone;
+
+/// How often a turn lets others bring more before it begins.
+const MOST_YIELDS: usize = 3;
 
 /// Above this many bytes those who bring more wait until a turn has worked off what is there.
 const ROOM_BYTES: usize = 64 << 20;
@@ -97,6 +101,20 @@ impl Inbox {
     /// Whether nothing has arrived.
     pub(crate) fn is_empty(&self) -> bool {
         self.arrivals.borrow().is_empty()
+    }
+
+    /// Lets connections and streams bring what they have, as long as that is more and more: while
+    /// some are read, others become ready, and a turn costs less than two.
+    pub(crate) async fn gather(&self) {
+        let mut known = self.arrivals.borrow().len();
+        for _ in 0..MOST_YIELDS {
+            yield_now().await;
+            let arrived = self.arrivals.borrow().len();
+            if arrived == known {
+                break;
+            }
+            known = arrived;
+        }
     }
 
     /// Waits until something has arrived.
