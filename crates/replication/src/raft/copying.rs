@@ -10,15 +10,20 @@ use super::clients::Clients;
 use super::letter::Letter;
 use super::log::Damaged;
 use super::options::Options;
+use super::piece::{Content, Fate, Front, Piece, Taken};
 use super::ring::Known;
 use super::running::{Running, Todo};
 use super::sessions::Sessions;
-use super::snapshot::{Front, Piece, Receiver, Sender, Taken, removals};
+use super::snapshot::{Receiver, Sender};
 use super::state::State;
+use super::stretch::Stretch;
 use crate::{Context, Event, Message};
 
-/// How long a sender waits for a piece to be taken, and a receiver for the next one.
+/// How long a sender waits for a piece to be taken, connected or not, and a receiver for the next
+/// one.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After how long a piece of which nothing is heard is sent again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Running {
     /// Begins to send a copy to a replica that needs one, if none is being sent.
@@ -52,38 +57,37 @@ impl Running {
     /// Sends the next piece, if it is due and there is room for it on the way.
     fn send_piece(&mut self, ctx: &mut Context<'_>) -> Result<(), Damaged> {
         let Some(sender) = self.sender.as_mut().filter(|sender| sender.due) else { return Ok(()) };
-        if !ctx.peers.has_room(sender.to) {
+        if !ctx.peers.is_up(sender.to) || !ctx.peers.has_room(sender.to) {
             return Ok(());
         }
         let (to, piece) = (sender.to, sender.piece(ctx.store)?);
         sender.due = false;
-        sender.patience = ctx.now.mono + PATIENCE;
+        sender.sent = ctx.now.mono;
         ctx.out.send(to, Message::Raft(Letter::Piece(piece).encode()));
         Ok(())
     }
 
-    /// The receiver has taken a piece.
+    /// The receiver has said what became of a piece.
     pub(super) fn taken(
         &mut self,
         ctx: &mut Context<'_>,
         from: NodeId,
         taken: Taken,
     ) -> Result<(), Damaged> {
-        let Some(sender) = &mut self.sender else { return Ok(()) };
-        let expected = sender.to == from
-            && sender.front.attempt == taken.attempt
-            && sender.number == taken.number
-            && !sender.due;
-        if !expected {
-            return Ok(());
+        let awaited = self.sender.as_mut().filter(|sender| sender.awaits(from, taken));
+        let Some(sender) = awaited else { return Ok(()) };
+        sender.patience = ctx.now.mono + PATIENCE;
+        match taken.fate {
+            Fate::Taken => sender.advance(false),
+            Fate::TakenBefore => sender.advance(true),
+            Fate::Differs => sender.differs(),
+            Fate::Complete => {
+                self.end_copy(true);
+                ctx.out.count(Event::CopySent);
+            }
+            // It asks for another one, which will not bring again what it has.
+            Fate::Unknown => self.end_copy(false),
         }
-        if taken.complete {
-            self.end_copy(true);
-            ctx.out.count(Event::CopySent);
-            return Ok(());
-        }
-        sender.number += 1;
-        sender.due = true;
         self.send_piece(ctx)
     }
 
@@ -102,9 +106,11 @@ impl Running {
     pub(super) fn check_copy(&mut self, ctx: &mut Context<'_>) -> Result<(), Damaged> {
         let (term, now) = (self.consensus.term(), ctx.now.mono);
         self.receiver.take_if(|copy| copy.front.term != term || copy.patience <= now);
-        let Some(sender) = &self.sender else { return Ok(()) };
+        let Some(sender) = &mut self.sender else { return Ok(()) };
+        // A piece may be lost, and so may what was said of it.
+        sender.due |= sender.sent + AGAIN <= now;
         let leads = self.consensus.leads() && self.consensus.term() == sender.front.term;
-        if !leads || sender.patience <= ctx.now.mono || !ctx.peers.is_up(sender.to) {
+        if !leads || sender.patience <= now {
             self.end_copy(false);
         }
         self.send_piece(ctx)
@@ -130,10 +136,14 @@ impl Running {
             ctx.out.count(Event::Malformed);
             return Ok(());
         }
+        if self.todo.iter().any(|todo| matches!(todo, Todo::Write(_))) {
+            // The store is behind, so what it holds cannot be told. The piece will come again.
+            return Ok(());
+        }
         let incomplete = self.consensus.log().state.incomplete;
         let (attempt, number) = (front.attempt, piece.number);
         if !incomplete && self.consensus.has(front.place) {
-            self.receipt(from, Taken { attempt, number, complete: true });
+            self.receipt(from, Taken { attempt, number, fate: Fate::Complete });
             return Ok(());
         }
         let mut receiver = self.receiver.iter();
@@ -142,35 +152,87 @@ impl Running {
             if !self.consensus.may_be_replaced_at(front.place) {
                 return Ok(());
             }
-            self.empty(options, ctx);
+            self.become_incomplete(ctx);
             let (front, patience) = (front.clone(), ctx.now.mono + PATIENCE);
-            let known = Known::default();
-            self.receiver = Some(Receiver { from, front, known, next: 0, patience });
+            let (known, reached) = (Known::default(), Stretch::beginning(options));
+            self.receiver = Some(Receiver { from, front, known, next: 0, reached, patience });
         }
-        let Some(receiver) = &mut self.receiver else { return Ok(()) };
-        if receiver.from != from || receiver.front != *front || receiver.next < number {
-            return Ok(());
+        let fate = self.take(options, ctx, from, piece)?;
+        if let Some(fate) = fate {
+            self.receipt(from, Taken { attempt, number, fate });
         }
-        let complete = piece.last;
-        if receiver.next == number {
-            receiver.next += 1;
-            receiver.patience = ctx.now.mono + PATIENCE;
-            let remembered = receiver.remember(&piece.items);
-            let known =
-                if complete { std::mem::take(&mut receiver.known) } else { Known::default() };
-            let Ok(sessions) = remembered.and_then(|()| known.restore()) else {
-                ctx.out.count(Event::Malformed);
-                self.receiver = None;
-                return Ok(());
+        Ok(())
+    }
+
+    /// Takes a piece if it is the next one of the copy under way. Tells what is to be said of it;
+    /// nothing if it makes no sense, which ends the copy.
+    fn take(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        from: NodeId,
+        piece: Piece,
+    ) -> Result<Option<Fate>, Damaged> {
+        let known = |copy: &&mut Receiver| copy.from == from && copy.front == piece.front;
+        let Some(copy) = self.receiver.as_mut().filter(known) else {
+            return Ok(Some(Fate::Unknown));
+        };
+        if copy.next < piece.number {
+            return Ok(Some(Fate::Unknown));
+        }
+        let front = piece.front.clone();
+        let complete = piece.to.is_none();
+        if copy.next == piece.number {
+            copy.patience = ctx.now.mono + PATIENCE;
+            let stretch = Stretch { from: copy.reached.clone(), to: piece.to };
+            if stretch.goes_back() {
+                return Ok(self.end_receipt(ctx));
+            }
+            let changes = match piece.content {
+                Content::Outline(outline)
+                    if !stretch.holds(outline, front.seed(), options, ctx.store) =>
+                {
+                    return Ok(Some(Fate::Differs));
+                }
+                Content::Outline(_) => Vec::new(),
+                Content::Records(records) => {
+                    if copy.remember(&stretch, &records).is_err() {
+                        return Ok(self.end_receipt(ctx));
+                    }
+                    let mut changes = Vec::new();
+                    if stretch.is_held(options, ctx.store) {
+                        changes = stretch.removals(options, ctx.store);
+                    }
+                    changes.extend(records.into_iter().map(Change::Put));
+                    changes
+                }
             };
-            let items = piece.items.into_iter().map(Change::Put);
-            self.write(items.collect(), ctx.store);
+            copy.next += 1;
+            copy.reached = stretch.to.unwrap_or(stretch.from);
+            let known = if complete { std::mem::take(&mut copy.known) } else { Known::default() };
+            let Ok(sessions) = known.restore() else {
+                return Ok(self.end_receipt(ctx));
+            };
+            self.write(changes, ctx.store);
             if complete {
-                self.complete(options, ctx, &piece.front, sessions)?;
+                self.complete(options, ctx, &front, sessions)?;
             }
         }
-        self.receipt(from, Taken { attempt, number, complete });
-        Ok(())
+        let fate = match &self.receiver {
+            Some(copy) => {
+                let behind = Stretch { from: copy.reached.clone(), to: None };
+                if behind.is_held(options, ctx.store) { Fate::TakenBefore } else { Fate::Taken }
+            }
+            None => Fate::Complete,
+        };
+        Ok(Some(fate))
+    }
+
+    /// Ends the copy that is being received: it makes no sense.
+    fn end_receipt(&mut self, ctx: &mut Context<'_>) -> Option<Fate> {
+        ctx.out.count(Event::Malformed);
+        self.receiver = None;
+        None
     }
 
     /// Says, once everything before is durable, that a piece has been taken.
@@ -179,13 +241,12 @@ impl Running {
         self.todo.push_back(Todo::Promise(vec![(to, letter)]));
     }
 
-    /// Drops what the replica holds, and says so first.
-    fn empty(&mut self, options: &Options, ctx: &mut Context<'_>) {
+    /// Says that what the replica holds is not the state at one place any more.
+    fn become_incomplete(&mut self, ctx: &mut Context<'_>) {
         let log = self.consensus.log_mut();
         log.state.incomplete = true;
         let mut changes = vec![log.state_record()];
         changes.extend(log.forget_sessions());
-        changes.extend(removals(options, ctx.store));
         self.write(changes, ctx.store);
     }
 

@@ -18,8 +18,8 @@ use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 use super::id::ReplicaId;
 use super::membership::Join;
+use super::piece::{Fate, Piece, Taken};
 use super::reading::{Front, Told};
-use super::snapshot::{Piece, Taken};
 use crate::wire::WireError;
 use crate::wire::primitive::{
     get_bytes, get_flag, get_optional, get_size, get_varint, put_bytes, put_flag, put_optional,
@@ -82,7 +82,7 @@ impl Letter {
                 out.put_u8(TAKEN);
                 put_varint(&mut out, taken.attempt);
                 put_varint(&mut out, taken.number);
-                put_flag(&mut out, taken.complete);
+                out.put_u8(taken.fate.number());
             }
             Letter::Join(join) => {
                 out.put_u8(JOIN);
@@ -126,7 +126,9 @@ impl Letter {
             PIECE => Letter::Piece(Piece::decode(&mut input)?),
             TAKEN => {
                 let (attempt, number) = (get_varint(&mut input)?, get_varint(&mut input)?);
-                Letter::Taken(Taken { attempt, number, complete: get_flag(&mut input)? })
+                let fate = Fate::from_number(input.try_get_u8()?);
+                let fate = fate.ok_or(WireError("unknown end of a piece"))?;
+                Letter::Taken(Taken { attempt, number, fate })
             }
             JOIN => {
                 let generation = input.try_get_u32_le()?;
@@ -291,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_letter_comes_out_as_it_went_in_and_not_if_it_is_cut() {
-        let taken = Taken { attempt: 300, number: 2, complete: true };
+        let taken = Taken { attempt: 300, number: 2, fate: Fate::Differs };
         let join = Join { generation: 7, complete: false };
         let told = |front| Letter::Told(Told { number: 1 << 40, term: 9, front });
         let front = told(Some(Front { index: 300, commit: 299 }));

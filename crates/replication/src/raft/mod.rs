@@ -32,6 +32,8 @@
 //! | `lease` | when a leader may answer by itself, and when a new one must not answer yet |
 //! | `serve` | their answers |
 //! | `snapshot` | a copy of the partition for a replica that is too far behind, in pieces |
+//! | `piece` | its pieces on the wire |
+//! | `stretch` | how two replicas find out that they hold the same, so that it is not sent |
 //! | `copying` | how a replica sends and receives one |
 //! | `solo` | for tests of other crates: the state machine without a group |
 //! | `letter` | the encoding of Raft's messages |
@@ -60,6 +62,7 @@ mod membership;
 mod mutation;
 mod options;
 mod payload;
+mod piece;
 mod proposals;
 mod reading;
 mod reads;
@@ -75,6 +78,7 @@ mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 mod solo;
 mod state;
+mod stretch;
 mod sweep;
 #[cfg(test)]
 mod tests;

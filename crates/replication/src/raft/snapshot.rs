@@ -1,78 +1,32 @@
 //! Copying a whole partition to a replica that is too far behind for the log.
 //!
 //! The leader sends what the partition held at one place of the log, piece by piece, each when the
-//! last was taken. Meanwhile it goes on applying: what a command is about to change and has not
-//! been sent yet is set aside first, as it was ([`Sender::set_aside`]).
+//! last was taken, and again if nothing is heard. Meanwhile it goes on applying: what a command is
+//! about to change and has not been sent yet is set aside first, as it was ([`Sender::set_aside`]).
 //!
-//! The receiver drops what it has and stores the pieces in its place. Until the last of them it
-//! holds nothing that is of use, says so in its state, and neither leads nor applies; but its log
-//! and its vote are untouched, so it still keeps every promise it made. The last piece replaces
+//! Each piece is a stretch of the partition, and what the receiver held there it replaces. Until
+//! the last of them it holds a mixture, says so in its state, and neither leads nor applies; but its
+//! log and its vote are untouched, so it still keeps every promise it made. The last piece replaces
 //! log and state in one step.
+//!
+//! A receiver that holds something where the next piece belongs is told the outline of that first
+//! ([`super::stretch::Outline`]) and asks for the records only if it holds others. So a copy that was cut short,
+//! whoever sent it and whoever sends the next one, is not sent again: only what changed since is.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kvorum_core::{
-    Change, Cursor, Header, Hlc, KeyspaceId, Mono, NodeId, Record, ScanLimit, Slot, Store, Want,
-};
+use kvorum_core::{Change, Cursor, KeyspaceId, Mono, NodeId, Record, ScanLimit, Slot, Store, Want};
 
-use raft::eraftpb::ConfState;
-
-use super::consensus::Place;
-use super::letter::MAX_NUMBER;
 use super::log::Damaged;
 use super::options::Options;
+use super::piece::{Content, Front, Piece, Taken, record};
 use super::ring::Known;
-use super::running::home;
-use super::state::{are_members, get_members, put_members};
+use super::stretch::{At, Stretch, place_of};
 use crate::pace::Permit;
 use crate::wire::WireError;
-use crate::wire::primitive::{
-    get_bytes, get_flag, get_header, get_size, get_slot, get_varint, put_bytes, put_flag,
-    put_header, put_size, put_slot, put_varint,
-};
 
 /// How much may be set aside before the copy is given up; it begins anew later.
 const MAX_SET_ASIDE: usize = 16 << 20;
-
-/// What a copy begins with: the state at the place it shows.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Front {
-    /// The place in the log.
-    pub(super) place: Place,
-    /// The term of the leader that sends it.
-    pub(super) term: u64,
-    /// How many copies this leader has begun: pieces of two do not fit together, even if both show
-    /// the same place.
-    pub(super) attempt: u64,
-    /// Where the log's clock stands there.
-    pub(super) clock: Hlc,
-    /// Who is a member there.
-    pub(super) conf: ConfState,
-}
-
-/// One piece.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Piece {
-    pub(super) front: Front,
-    /// Counts from zero.
-    pub(super) number: u64,
-    pub(super) items: Vec<Record>,
-    /// Nothing follows.
-    pub(super) last: bool,
-}
-
-/// The receiver has taken a piece, or needs none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    /// The copy's [`Front::attempt`].
-    pub(super) attempt: u64,
-    pub(super) number: u64,
-    /// The receiver has everything.
-    pub(super) complete: bool,
-}
-
-type At = (KeyspaceId, Slot, Bytes);
 
 /// A copy that is being sent.
 #[derive(Debug)]
@@ -82,8 +36,16 @@ pub(super) struct Sender {
     /// Only so many copies leave a node at once.
     #[allow(dead_code, reason = "it counts as long as it is held")]
     permit: Permit,
-    /// The next piece has yet to be sent.
+    /// A piece has yet to be sent.
     pub(super) due: bool,
+    /// When the last one left.
+    pub(super) sent: Mono,
+    /// The piece that has not been taken yet, if it has been made.
+    current: Option<Piece>,
+    /// It goes out as an outline.
+    asks: bool,
+    /// The receiver may hold what comes next.
+    meets: bool,
     /// What was done before, by the names of writes: that goes first.
     sessions: VecDeque<Record>,
     keyspaces: Vec<KeyspaceId>,
@@ -94,10 +56,10 @@ pub(super) struct Sender {
     /// What has been changed since, as it was: nothing if it was not there.
     aside: BTreeMap<At, Option<Record>>,
     aside_bytes: usize,
-    /// The piece that has not been taken yet.
-    pub(super) number: u64,
+    /// The number of the piece that has not been taken yet.
+    number: u64,
     limit: ScanLimit,
-    /// When the receiver is given up.
+    /// When the receiver is given up if it takes nothing.
     pub(super) patience: Mono,
 }
 
@@ -120,6 +82,10 @@ impl Sender {
             front,
             permit,
             due: true,
+            sent: Mono(0),
+            current: None,
+            asks: false,
+            meets: true,
             sessions: sessions.into(),
             cursor: keyspaces.first().map(|keyspace| (*keyspace, start)),
             keyspaces,
@@ -163,45 +129,88 @@ impl Sender {
         self.aside_bytes > MAX_SET_ASIDE
     }
 
-    /// The next piece.
+    /// What is to be sent: the piece that has not been taken, or its outline.
     ///
     /// # Errors
     /// [`Damaged`] if a value cannot be read.
     pub(super) fn piece(&mut self, store: &mut dyn Store) -> Result<Piece, Damaged> {
+        let piece = match self.current.take() {
+            Some(piece) => piece,
+            None => self.next(store)?,
+        };
+        let told = if self.asks { piece.outline() } else { piece.clone() };
+        self.current = Some(piece);
+        Ok(told)
+    }
+
+    /// Whether something is said of the piece under way.
+    pub(super) fn awaits(&self, from: NodeId, taken: Taken) -> bool {
+        let of_copy = self.to == from && self.front.attempt == taken.attempt;
+        of_copy && self.number == taken.number && self.current.is_some()
+    }
+
+    /// The piece under way must go out with all it holds.
+    pub(super) fn differs(&mut self) {
+        self.asks = false;
+        self.due = true;
+    }
+
+    /// The piece under way has been taken by a receiver that may hold what follows, if it `meets`.
+    pub(super) fn advance(&mut self, meets: bool) {
+        self.current = None;
+        self.number += 1;
+        self.meets = meets;
+        self.due = true;
+    }
+
+    /// Makes the next piece.
+    fn next(&mut self, store: &mut dyn Store) -> Result<Piece, Damaged> {
         let mut items = self.next_sessions();
+        // What is remembered is not compared: it is little.
+        self.asks = items.is_empty() && self.meets;
         if items.is_empty()
             && let Some((keyspace, from)) = self.cursor.take()
         {
-            let page = store.page(keyspace, &from, self.last_slot, &[], self.limit, Want::Value);
-            if page.items.iter().any(|(_, stored)| stored.corrupt) {
-                return Err(Damaged("a value fails its checksum"));
-            }
-            let first = (keyspace, from.slot, from.key);
-            let next = match page.next {
-                Some(next) => Some((keyspace, next)),
-                None => self.following(keyspace),
-            };
-            let there = page.items.into_iter().map(|(record, _)| (place(&record), Some(record)));
-            let mut merged: BTreeMap<At, Option<Record>> = there.collect();
-            let mut aside = self.aside.split_off(&first);
-            if let Some((keyspace, cursor)) = &next {
-                self.aside = aside.split_off(&(*keyspace, cursor.slot, cursor.key.clone()));
-            }
-            merged.append(&mut aside.clone());
-            let (taken, rest) = self.fitting(merged);
-            items = taken;
-            // What has no room any more is read or taken from aside with the next piece.
-            self.cursor = rest.as_ref().map_or(next, |(ks, slot, key)| {
-                Some((*ks, Cursor { slot: *slot, key: key.clone() }))
-            });
-            if let Some(rest) = rest {
-                self.aside.append(&mut aside.split_off(&rest));
-            }
-            let kept = self.aside.iter().map(|(place, old)| weight(place, old.as_ref()));
-            self.aside_bytes = kept.sum();
+            items = self.next_records(keyspace, from, store)?;
         }
-        let last = self.cursor.is_none();
-        Ok(Piece { front: self.front.clone(), number: self.number, items, last })
+        let to = self.cursor.as_ref().map(|(ks, at)| (*ks, at.slot, at.key.clone()));
+        let content = Content::Records(items);
+        Ok(Piece { front: self.front.clone(), number: self.number, to, content })
+    }
+
+    fn next_records(
+        &mut self,
+        keyspace: KeyspaceId,
+        from: Cursor,
+        store: &mut dyn Store,
+    ) -> Result<Vec<Record>, Damaged> {
+        let page = store.page(keyspace, &from, self.last_slot, &[], self.limit, Want::Value);
+        if page.items.iter().any(|(_, stored)| stored.corrupt) {
+            return Err(Damaged("a value fails its checksum"));
+        }
+        let first = (keyspace, from.slot, from.key);
+        let next = match page.next {
+            Some(next) => Some((keyspace, next)),
+            None => self.following(keyspace),
+        };
+        let there = page.items.into_iter().map(|(record, _)| (place_of(&record), Some(record)));
+        let mut merged: BTreeMap<At, Option<Record>> = there.collect();
+        let mut aside = self.aside.split_off(&first);
+        if let Some((keyspace, cursor)) = &next {
+            self.aside = aside.split_off(&(*keyspace, cursor.slot, cursor.key.clone()));
+        }
+        merged.append(&mut aside.clone());
+        let (items, rest) = self.fitting(merged);
+        // What has no room any more is read or taken from aside with the next piece.
+        self.cursor = rest
+            .as_ref()
+            .map_or(next, |(ks, slot, key)| Some((*ks, Cursor { slot: *slot, key: key.clone() })));
+        if let Some(rest) = rest {
+            self.aside.append(&mut aside.split_off(&rest));
+        }
+        let kept = self.aside.iter().map(|(place, old)| weight(place, old.as_ref()));
+        self.aside_bytes = kept.sum();
+        Ok(items)
     }
 
     /// What is remembered, as far as one piece has room for it.
@@ -247,113 +256,37 @@ pub(super) struct Receiver {
     pub(super) known: Known,
     /// The number of the next piece.
     pub(super) next: u64,
+    /// Where it begins.
+    pub(super) reached: At,
     /// When the sender is given up.
     pub(super) patience: Mono,
-}
-
-/// The changes that remove everything a replica holds of its partition.
-pub(super) fn removals(options: &Options, store: &dyn Store) -> Vec<Change> {
-    let mut removals = Vec::new();
-    for &keyspace in &options.keyspaces {
-        let slots = options.slots.start().get()..=options.slots.end().get();
-        for slot in slots.filter_map(Slot::new) {
-            if store.live(keyspace, slot, slot) > 0 {
-                // Behind every key, which are no longer than this.
-                let to = Bytes::from_static(&[0xff; kvorum_core::limits::MAX_KEY + 1]);
-                removals.push(Change::Remove { keyspace, slot, from: Bytes::new(), to });
-            }
-        }
-    }
-    removals
 }
 
 fn weight((_, _, key): &At, old: Option<&Record>) -> usize {
     Change::OVERHEAD + old.map_or(key.len(), Record::weight)
 }
 
-fn place(record: &Record) -> At {
-    (record.keyspace, record.slot, record.key.clone())
-}
-
-fn record((keyspace, slot, key): &At, header: &Header, value: Bytes) -> Record {
-    Record {
-        keyspace: *keyspace,
-        slot: *slot,
-        key: key.clone(),
-        version: header.version,
-        tag: header.tag,
-        expire_ms: header.expire_ms,
-        value: Some(value),
-    }
-}
-
 impl Receiver {
-    /// Takes what a piece says of what was done before.
+    /// Takes what a piece says of what was done before; the rest must be of its stretch.
     ///
     /// # Errors
     /// [`WireError`] if it makes no sense.
-    pub(super) fn remember(&mut self, items: &[Record]) -> Result<(), WireError> {
-        for item in items.iter().filter(|item| item.keyspace == KeyspaceId::RAFT) {
-            self.known.take(item)?;
+    pub(super) fn remember(
+        &mut self,
+        stretch: &Stretch,
+        items: &[Record],
+    ) -> Result<(), WireError> {
+        for item in items {
+            if item.keyspace == KeyspaceId::RAFT {
+                self.known.take(item)?;
+            } else if !stretch.contains(&place_of(item)) {
+                return Err(WireError("a record is of another stretch"));
+            }
         }
         if self.known.is_of(self.front.place.index) {
             Ok(())
         } else {
             Err(WireError("what is remembered is of another place"))
         }
-    }
-}
-
-impl Piece {
-    /// Whether a leader could have sent this: what it says is stored unseen, and a configuration
-    /// that makes no sense would end the process.
-    pub(super) fn makes_sense(&self, options: &Options) -> bool {
-        let Front { place, term, conf, .. } = &self.front;
-        let numbers = 0 < place.term && place.term <= *term && 0 < place.index;
-        let bounded = *term <= MAX_NUMBER && place.index <= MAX_NUMBER;
-        let ours = |item: &Record| {
-            options.keyspaces.contains(&item.keyspace)
-                && options.slots.contains(&item.slot)
-                && (1..=kvorum_core::limits::MAX_KEY).contains(&item.key.len())
-        };
-        let ours = |item: &Record| ours(item) || home(options).holds_session(item);
-        numbers && bounded && are_members(conf) && self.items.iter().all(ours)
-    }
-
-    pub(super) fn encode(&self, out: &mut BytesMut) {
-        let Front { place, term, attempt, clock, conf } = &self.front;
-        for number in [place.index, place.term, *term, *attempt, clock.0, self.number] {
-            put_varint(out, number);
-        }
-        put_members(out, conf);
-        put_flag(out, self.last);
-        put_size(out, self.items.len());
-        for item in &self.items {
-            out.put_u32_le(item.keyspace.0);
-            put_slot(out, item.slot);
-            put_bytes(out, &item.key);
-            put_header(out, &item.header());
-            put_bytes(out, item.value.as_deref().unwrap_or_default());
-        }
-    }
-
-    /// # Errors
-    /// [`WireError`] if the input holds no piece.
-    pub(super) fn decode(input: &mut Bytes) -> Result<Piece, WireError> {
-        let (index, at) = (get_varint(input)?, get_varint(input)?);
-        let (term, attempt) = (get_varint(input)?, get_varint(input)?);
-        let clock = Hlc(get_varint(input)?);
-        let number = get_varint(input)?;
-        let conf = get_members(input)?;
-        let last = get_flag(input)?;
-        let mut items = Vec::new();
-        for _ in 0..get_size(input)? {
-            let keyspace = KeyspaceId(input.try_get_u32_le()?);
-            let at = (keyspace, get_slot(input)?, get_bytes(input)?);
-            let header = get_header(input)?;
-            items.push(record(&at, &header, get_bytes(input)?));
-        }
-        let place = Place { term: at, index };
-        Ok(Piece { front: Front { place, term, attempt, clock, conf }, number, items, last })
     }
 }

@@ -1,5 +1,6 @@
 //! A group of replicas in a world of one seed, and what must hold of it.
 
+mod copies;
 mod histories;
 mod hostile;
 mod leadership;

@@ -64,6 +64,8 @@ pub(super) struct World {
     pub(super) hide_cuts: bool,
     /// Pieces of copies that have been sent.
     pub(super) pieces: usize,
+    /// How many records they held.
+    pub(super) records: usize,
     /// The most records that one of them held.
     pub(super) largest_piece: usize,
     sent: u64,
@@ -141,6 +143,7 @@ impl World {
             fastest_sync: 50,
             hide_cuts: false,
             pieces: 0,
+            records: 0,
             largest_piece: 0,
             sent: 0,
             tickets: 0,
@@ -397,7 +400,9 @@ impl World {
                         match letter(&message) {
                             Some(Letter::Piece(piece)) => {
                                 self.pieces += 1;
-                                self.largest_piece = self.largest_piece.max(piece.items.len());
+                                let records = piece.records().len();
+                                self.records += records;
+                                self.largest_piece = self.largest_piece.max(records);
                             }
                             Some(Letter::Ask(number)) => self.asked.push(number),
                             _ => {}
