@@ -44,5 +44,5 @@ pub use poll::{PATIENCE, until, within};
 pub use ports::{NodePorts, PortBlock};
 pub use process::{Process, is_running};
 pub use pulse::{Pulse, Tally};
-pub use rpc::Rpc;
+pub use rpc::{Rpc, increment_named};
 pub use tmpfs::Tmpfs;

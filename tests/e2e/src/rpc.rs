@@ -1,7 +1,11 @@
-//! kvorum's own gRPC client, for tests that do not run a runtime of their own.
+//! kvorum's own gRPC client, for tests that do not run a runtime of their own, and one without any
+//! help for what that one decides by itself.
 
 use kvorum_client::{Client, Error, Found, NodeInfo, NodeStatus, Options, Written};
+use kvorum_proto::kvorum::v1;
 use tokio::runtime::{Builder, Runtime};
+use tonic::{Request, Status};
+use v1::kv_client::KvClient;
 
 /// A gRPC client whose calls block.
 #[derive(Debug)]
@@ -17,7 +21,15 @@ impl Rpc {
     /// The operating system gives no threads.
     #[must_use]
     pub fn new(port: u16) -> Rpc {
-        let options = Options { retries_per_ten: 0, ..Options::new([format!("127.0.0.1:{port}")]) };
+        Rpc::of(Options { retries_per_ten: 0, ..Options::new([format!("127.0.0.1:{port}")]) })
+    }
+
+    /// A client with these options.
+    ///
+    /// # Panics
+    /// The operating system gives no threads, or the options make no sense.
+    #[must_use]
+    pub fn of(options: Options) -> Rpc {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
         let client = runtime.block_on(async { Client::new(options) });
@@ -48,6 +60,14 @@ impl Rpc {
         self.runtime.block_on(self.client.delete(key.to_owned()))
     }
 
+    /// Adds to the number that the value of a key is.
+    ///
+    /// # Errors
+    /// Those of the client.
+    pub fn increment(&self, key: &str, by: i64) -> Result<i64, Error> {
+        self.runtime.block_on(self.client.increment(key.to_owned(), by))
+    }
+
     /// What the node says of itself.
     ///
     /// # Errors
@@ -63,4 +83,27 @@ impl Rpc {
     pub fn nodes(&self) -> Result<Vec<NodeInfo>, Error> {
         self.runtime.block_on(self.client.nodes())
     }
+}
+
+/// Adds one to a number of the keyspace `default` under an idempotency key, through the node with
+/// this gRPC port. Nothing is repeated.
+///
+/// # Errors
+/// Those of the call; `UNAVAILABLE` if nobody listens.
+///
+/// # Panics
+/// The operating system gives no threads.
+pub fn increment_named(port: u16, key: &str, name: &str) -> Result<v1::TxnResponse, Status> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be built").block_on(async {
+        let client = KvClient::connect(format!("http://127.0.0.1:{port}")).await;
+        let mut client = client.map_err(|error| Status::unavailable(error.to_string()))?;
+        let step = v1::IncrementRequest { key: key.to_owned().into(), by: 1 };
+        let step = v1::Operation { kind: Some(v1::operation::Kind::Increment(step)) };
+        let mut request =
+            Request::new(v1::TxnRequest { success: vec![step], ..Default::default() });
+        let name = name.parse().map_err(|_| Status::invalid_argument("the name is not ASCII"))?;
+        request.metadata_mut().insert("idempotency-key", name);
+        Ok(client.txn(request).await?.into_inner())
+    })
 }
