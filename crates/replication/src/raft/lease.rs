@@ -127,6 +127,12 @@ impl Lease {
         }
     }
 
+    /// The newest of its entries that are not known to be committed.
+    #[cfg(test)]
+    pub(super) fn last_noted(&self) -> Option<u64> {
+        self.created.back().map(|(index, _)| *index)
+    }
+
     /// Whether this replica must not answer anything yet.
     pub(super) fn is_silent(&self, now: Mono) -> bool {
         self.silent_until.is_some_and(|until| now < until)

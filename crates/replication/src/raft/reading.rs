@@ -76,8 +76,7 @@ impl Running {
     /// Finds out for the reads that have arrived what must be applied.
     pub(super) fn begin_reads(&mut self, options: &Options, ctx: &mut Context<'_>) {
         let now = ctx.now;
-        let (last, committed) = self.consensus.front();
-        self.lease.note(last, committed, now);
+        let committed = self.note_created(ctx);
         if !self.consensus.leads() {
             self.ask_leader(options, ctx);
             return;
@@ -86,16 +85,23 @@ impl Running {
             return;
         }
         if self.lease.holds(options, now, ctx.clock_suspect) {
-            let questions = self.reads.grant(committed, now.mono);
+            let questions = self.reads.grant(committed, now);
             self.tell(ctx, questions, Some(committed));
         }
-        if let Some(round) = self.reads.begin_round(now.mono) {
+        if let Some(round) = self.reads.begin_round(now) {
             self.consensus.confirm(round);
             ctx.out.count(Event::ReadRound);
             if options.reads_without_round() {
                 self.confirmed(ctx, round, 0);
             }
         }
+    }
+
+    /// Notes when what is new in the log was created. Returns how much of it is committed.
+    pub(super) fn note_created(&mut self, ctx: &Context<'_>) -> u64 {
+        let (last, committed) = self.consensus.front();
+        self.lease.note(last, committed, ctx.now);
+        committed
     }
 
     /// A round has succeeded.
@@ -109,7 +115,7 @@ impl Running {
         let Some(leader) = self.consensus.leader().filter(|_| self.reads.wants_leader()) else {
             return;
         };
-        if let Some(number) = self.reads.begin_round(ctx.now.mono) {
+        if let Some(number) = self.reads.begin_round(ctx.now) {
             ctx.out.send(leader, Message::Raft(Letter::Ask(number).encode()));
             if options.follows_without_asking() {
                 self.reads.confirmed(number, 0);

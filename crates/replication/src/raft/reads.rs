@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use kvorum_core::{Consistency, Mono, NodeId, Request};
+use kvorum_core::{Consistency, Mono, NodeId, Now, Request};
 
 use crate::Ticket;
 
@@ -71,7 +71,7 @@ pub(super) struct Reads {
 #[derive(Debug)]
 struct Round {
     number: u64,
-    begun: Mono,
+    begun: Now,
     reads: Vec<Waiting>,
     questions: Questions,
 }
@@ -88,8 +88,17 @@ struct Granted {
 /// Everything that was acknowledged before `at` lies in the log up to `index`.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    at: Mono,
+    at: Now,
     index: u64,
+}
+
+impl Known {
+    /// How old it is. A machine that stood still together with its monotonic clock finds its wall
+    /// clock ahead when it goes on, so the larger of both counts.
+    fn age(&self, now: Now) -> Duration {
+        let by_wall = Duration::from_millis(now.wall_ms.saturating_sub(self.at.wall_ms));
+        now.mono.since(self.at.mono).max(by_wall)
+    }
 }
 
 impl Reads {
@@ -120,9 +129,9 @@ impl Reads {
 
     /// Lets the reads go on that are content with what is known, however old it may be if
     /// `any_age`.
-    pub(super) fn grant_known(&mut self, now: Mono, any_age: bool) {
+    pub(super) fn grant_known(&mut self, now: Now, any_age: bool) {
         let Some(known) = self.known else { return };
-        let age = now.since(known.at);
+        let age = known.age(now);
         let content = |read: &Waiting| read.may_be_old().is_some_and(|max| any_age || age <= max);
         // Whoever asks for this much again and again shall not have to wait for it.
         let ages = |read: &Waiting| read.may_be_old().is_some_and(|max| age > max / 2);
@@ -135,7 +144,7 @@ impl Reads {
 
     /// This replica leads and has a lease: lets go on what does not ask for more. Returns what
     /// followers have asked.
-    pub(super) fn grant(&mut self, index: u64, now: Mono) -> Questions {
+    pub(super) fn grant(&mut self, index: u64, now: Now) -> Questions {
         self.known = Some(Known { at: now, index });
         let reads: Vec<Waiting> = self.arrived.extract_if(.., |read| !read.is_safe()).collect();
         if !reads.is_empty() {
@@ -145,7 +154,7 @@ impl Reads {
     }
 
     /// Begins a round for what has arrived; nothing if nothing has.
-    pub(super) fn begin_round(&mut self, now: Mono) -> Option<u64> {
+    pub(super) fn begin_round(&mut self, now: Now) -> Option<u64> {
         let ages = std::mem::take(&mut self.ages) && self.rounds.is_empty();
         if self.arrived.is_empty() && self.questions.is_empty() && !ages {
             return None;

@@ -70,6 +70,14 @@ impl Replica {
         }
     }
 
+    /// Whether a leader knows of all it has created when that was.
+    #[cfg(test)]
+    pub(super) fn notes_all(&self) -> bool {
+        let Stage::Running(running) = &self.stage else { return true };
+        let (last, committed) = running.consensus.front();
+        last == committed || running.lease.last_noted() == Some(last)
+    }
+
     fn damaged(&mut self, Damaged(reason): Damaged, ctx: &mut Context<'_>) {
         ctx.out.count(Event::Corrupt);
         ctx.out.gave_up(reason);

@@ -236,7 +236,7 @@ impl Running {
         if options.commits_by_count() {
             self.consensus.commit_by_count();
         }
-        self.reads.grant_known(ctx.now.mono, options.forgets_how_old());
+        self.reads.grant_known(ctx.now, options.forgets_how_old());
         self.notice_leader(options, ctx);
         let time_ms = self.clock_ms(ctx);
         let entry_bytes = entry_bytes(&options.limits, ctx.store);
@@ -249,6 +249,8 @@ impl Running {
                 self.retry = Some(ctx.now.mono + std::time::Duration::from_millis(1));
                 break;
             }
+            // To apply a change of members may append an entry, which leaves with what is next.
+            self.note_created(ctx);
             let releases = !self.lease.is_silent(ctx.now.mono);
             let Some(ready) = self.consensus.ready(releases) else { break };
             self.carry_out(ready, options, ctx);

@@ -8,7 +8,8 @@ use kvorum_core::{
     Outcome, PartitionId, Reply, Request, Slot, Store, Writer,
 };
 
-use raft::Storage;
+use raft::eraftpb::EntryType;
+use raft::{GetEntriesContext, Storage};
 
 use super::super::election::Draw;
 use super::super::letter::Letter;
@@ -497,6 +498,21 @@ impl World {
         let store = &mut self.nodes.get_mut(&node).unwrap().store;
         let log = Log::load(home, &[], store).unwrap();
         (log.term(log.last()).unwrap(), log.last())
+    }
+
+    /// Whether a leader knows of all it has created when that was.
+    pub(super) fn notes_all(&self, node: NodeId) -> bool {
+        self.nodes[&node].replica.notes_all()
+    }
+
+    /// How many entries of the log that a node has stored change the members.
+    pub(super) fn changes_of_members(&mut self, node: NodeId) -> usize {
+        let home = Home { slot: Slot::new(0).unwrap(), partition: PARTITION };
+        let store = &mut self.nodes.get_mut(&node).unwrap().store;
+        let log = Log::load(home, &[], store).unwrap();
+        let (first, end) = (log.first_index().unwrap(), log.last() + 1);
+        let entries = log.entries(first, end, None, GetEntriesContext::empty(false)).unwrap();
+        entries.iter().filter(|e| e.get_entry_type() != EntryType::EntryNormal).count()
     }
 
     /// Damages everything that a node holds of its log.
