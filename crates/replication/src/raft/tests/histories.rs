@@ -299,6 +299,11 @@ impl Run {
             12 => {
                 let jump_ms = [-5000, -600, 600, 5000][self.world.draw.between(0, 4)];
                 *self.world.skew_ms.entry(node(one)).or_default() += jump_ms;
+                if self.world.draw.between(0, 2) == 0 {
+                    self.deafen(one);
+                    self.silence(one);
+                    self.world.lose(node(one));
+                }
             }
             // It gives up its lead, and does not hear what comes of it.
             13 => {
