@@ -134,7 +134,7 @@ impl Shard {
             self.answer(pending.origin, Err(error), turn);
             return;
         };
-        pending.hops = pending.hops.saturating_add(1);
+        pending.hop();
         let follow =
             leader.is_some_and(|leader| leader != self.me()) && !pending.hops.is_multiple_of(HOPS);
         if follow {
@@ -158,7 +158,7 @@ impl Shard {
             _ if pending.seeks.is_none() => false,
             Error::NotLeader { .. } => true,
             Error::CoordinatorLost { executed: Executed::Unknown } => named,
-            Error::Timeout { .. } => false,
+            Error::Timeout { .. } | Error::KeyReused => false,
             // This attempt did nothing, which says nothing of the one before.
             error => named && pending.is_unsure() && error.executed() == Executed::No,
         }

@@ -58,9 +58,17 @@ impl Pending {
         let executed = Executed::Unknown;
         match error {
             error if !self.is_unsure() || error.executed() == executed => error,
+            // Whoever says so has looked for the earlier attempts too.
+            Error::KeyReused => error,
             Error::Timeout { need, acked, .. } => Error::Timeout { need, acked, executed },
             _ => Error::CoordinatorLost { executed },
         }
+    }
+
+    /// The request is sent on once more. The number goes on growing, since it tells whose turn it
+    /// is, and is not zero again.
+    pub(crate) fn hop(&mut self) {
+        self.hops = self.hops.checked_add(1).unwrap_or(1);
     }
 
     /// An attempt may have taken effect; whatever is sent from now on says so.
@@ -230,12 +238,52 @@ const fn generation_of(ticket: Ticket) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use kvorum_core::{IdempotencyKey, Identity, KeyspaceId, Op, Writer};
+
     use super::*;
+    use crate::shard::Shard;
 
     fn client(n: u64) -> Pending {
         let stage = Stage::Group(0);
         let origin = Origin::Client(Ticket(n));
         Pending { is_write: true, ..Pending::new(origin, stage, 10) }
+    }
+
+    /// A write of which an earlier attempt may have been executed.
+    fn unsure() -> Pending {
+        let since = Some(Hlc(7));
+        let attempt = Some(Attempt { session: Writer(1), seq: 1, since });
+        let request = Request {
+            identity: Identity::ANONYMOUS,
+            keyspace: KeyspaceId::DEFAULT,
+            op: Op::Delete { key: "k".into() },
+            consistency: None,
+            min_version: None,
+            key: Some(IdempotencyKey { client: 1, seq: 1 }),
+            deadline: Mono(1),
+        };
+        let seeks = Some(PartitionId { placement: 0, number: 0 });
+        Pending { attempt, seeks, request: Some(Box::new(request)), ..client(1) }
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_told_at_once_also_when_an_earlier_attempt_is_open() {
+        let pending = unsure();
+        assert!(!Shard::must_seek(&pending, &Error::KeyReused));
+        assert_eq!(pending.as_a_whole(Error::KeyReused), Error::KeyReused);
+        let full = Error::Overloaded { what: "queue", executed: Executed::No };
+        assert!(Shard::must_seek(&pending, &full));
+        assert_eq!(pending.as_a_whole(full).executed(), Executed::Unknown);
+    }
+
+    #[test]
+    fn a_request_that_is_sent_on_for_long_goes_on_asking_one_after_the_other() {
+        let mut pending = client(1);
+        for _ in 0..1000 {
+            let before = pending.hops;
+            pending.hop();
+            assert!(pending.hops != before && pending.hops > 0);
+        }
     }
 
     #[test]
