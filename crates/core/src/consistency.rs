@@ -129,7 +129,7 @@ impl FromStr for Consistency {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the consistency levels are one, quorum and all, and for reads of strong keyspaces lease, \
-     safe, follower and stale:MILLISECONDS"
+     safe, follower and stale:MILLISECONDS (up to 4294967295)"
 )]
 pub struct UnknownConsistency;
 

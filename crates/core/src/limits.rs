@@ -12,6 +12,9 @@ pub const DEFAULT_MAX_VALUE: usize = 1 << 20;
 pub const HARD_MAX_VALUE: usize = 16 << 20;
 /// The most comparisons and steps a transaction has together.
 pub const MAX_TXN_OPS: usize = 1024;
+/// The most bytes of values that the answer to a transaction tells; one value is told whatever its
+/// length.
+pub const MAX_TXN_ANSWER: usize = 8 << 20;
 /// The deadline of a request that names none.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(2);
 /// The longest deadline a request may name.

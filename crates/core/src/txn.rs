@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::limits::MAX_TXN_ANSWER;
 use crate::{Expiry, Item, Version};
 
 /// A transaction over keys of one slot.
@@ -302,6 +303,9 @@ pub enum Refusal {
     #[error("no such key")]
     NoSuchKey,
     /// What the transaction answers would be too large with what was stored before.
-    #[error("the values of one transaction's answer are too large together")]
+    #[error(
+        "the values that one transaction answers are larger than {MAX_TXN_ANSWER} bytes together; \
+         this one is not told and nothing was done to it"
+    )]
     AnswerTooLong,
 }

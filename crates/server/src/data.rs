@@ -33,6 +33,9 @@ pub const DEFAULT_KEYSPACE: &str = "default";
 /// The name of the keyspace that a cluster has beside it if it was born with `showcase`.
 pub const SHOWCASE_KEYSPACE: &str = "eventual";
 
+/// Why nobody can watch a strong keyspace.
+pub const NO_WATCH: &str = "nobody can watch a keyspace yet; nothing was executed";
+
 /// How many counts of partitions are asked for at once.
 const COUNTS_AT_ONCE: usize = 256;
 
@@ -231,12 +234,19 @@ impl Data {
             Op::Txn(txn) => self.check_txn(txn)?,
             Op::Scan { .. } | Op::Count { .. } => {}
         }
-        let (_, keyspace) = self.keyspace(&call.keyspace)?;
+        let (layout, keyspace) = self.keyspace(&call.keyspace)?;
+        let own = layout.keyspace(keyspace).filter(|_| !call.op.is_write()).map(|own| own.read);
         Ok(Request {
             identity: identity.clone(),
             keyspace,
             op: call.op,
-            consistency: call.consistency,
+            consistency: match call.consistency.or(own) {
+                // Who names a version has seen it; only a read that may be old could miss it.
+                Some(Consistency::Stale { .. }) if call.min_version.is_some() => {
+                    Some(Consistency::Follower)
+                }
+                _ => call.consistency,
+            },
             min_version: call.min_version,
             key: call.key.map(|key| key.of(identity)),
             deadline: self.backend.now().mono + checked_timeout(call.timeout)?,

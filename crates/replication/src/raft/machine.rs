@@ -15,6 +15,7 @@ use bytes::Bytes;
 use kvorum_core::{
     Action, Answer, Attempt, Change, Compare, Condition, Done, Hlc, IdempotencyKey, Item,
     KeyspaceId, Op, Output, Record, Refusal, Reply, Slot, Step, Store, Txn, Version, Writer,
+    limits,
 };
 
 use super::action::{After, Moment, Value, Write, builds_on_value};
@@ -23,7 +24,7 @@ use super::payload::{Command, What};
 
 /// The most bytes of values that one answer tells; one value is told whatever its length. It is
 /// part of the state machine: a step whose answer has no room is not done.
-const MAX_TOLD: usize = 8 << 20;
+const MAX_TOLD: usize = limits::MAX_TXN_ANSWER;
 
 pub(super) type Place = (KeyspaceId, Slot, Bytes);
 

@@ -41,6 +41,23 @@ async fn a_request_gets_the_default_deadline_and_an_unknown_keyspace_is_named() 
 }
 
 #[tokio::test]
+async fn a_stale_read_that_names_a_version_is_made_by_a_level_that_cannot_miss_it() {
+    let (memory, data) = data();
+    let get = |consistency, min_version| Call {
+        consistency,
+        min_version,
+        ..Call::new("", Op::Get { key: "k".into(), want: Want::Value })
+    };
+    let version = "0000000000000001-00001001".parse().ok();
+    let stale = Some(Consistency::Stale { max_ms: 500 });
+    for call in [get(stale, None), get(stale, version), get(None, version)] {
+        data.run(&Identity::ANONYMOUS, call).await.unwrap();
+    }
+    let seen: Vec<_> = memory.seen().into_iter().map(|request| request.consistency).collect();
+    assert_eq!(seen, [stale, Some(Consistency::Follower), None]);
+}
+
+#[tokio::test]
 async fn limits_are_enforced_before_the_node_hears_of_the_request() {
     let (memory, data) = data();
     let value = vec![0; (1 << 20) + 1].into();

@@ -41,7 +41,7 @@ impl Gate {
         let credentials = Credentials::of_header(text("authorization"));
         let identity = self.authenticator.identify(credentials);
         let deadline = text("grpc-timeout").map(parse_timeout).transpose()?;
-        let key = text("idempotency-key").map(ClientKey::parse).transpose()?;
+        let key = idempotency_key(metadata)?;
         Ok(Caller { identity, key, deadline })
     }
 }
@@ -59,6 +59,17 @@ impl Caller {
             (None, deadline) => deadline.map(|deadline| deadline.min(limits::MAX_DEADLINE)),
         }
     }
+}
+
+/// The name of a call. One that cannot be read is not passed over: the client relies on it.
+fn idempotency_key(metadata: &MetadataMap) -> Outcome<Option<ClientKey>> {
+    let mut values = metadata.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::invalid("idempotency-key is there more than once"));
+    }
+    let text = value.to_str().map_err(|_| Error::invalid("idempotency-key is not text"))?;
+    ClientKey::parse(text).map(Some)
 }
 
 /// Reads a `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2, "Requests").
@@ -84,6 +95,8 @@ fn parse_timeout(text: &str) -> Outcome<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::metadata::MetadataValue;
+
     use super::*;
 
     #[test]
@@ -96,6 +109,19 @@ mod tests {
         for wrong in ["", "S", "1", "1s", "-1S", "123456789S", "1ß"] {
             assert!(parse_timeout(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_read_is_refused() {
+        let mut metadata = MetadataMap::new();
+        assert_eq!(idempotency_key(&metadata), Ok(None));
+        metadata.append("idempotency-key", MetadataValue::from_static("one"));
+        assert!(idempotency_key(&metadata).unwrap().is_some());
+        metadata.append("idempotency-key", MetadataValue::from_static("two"));
+        assert!(idempotency_key(&metadata).is_err());
+        let no_text = MetadataValue::try_from(&[0xff_u8][..]).unwrap();
+        metadata.insert("idempotency-key", no_text);
+        assert!(idempotency_key(&metadata).is_err());
     }
 
     #[test]

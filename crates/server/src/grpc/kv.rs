@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status};
 
 use super::Answered;
 use super::caller::{Caller, Gate};
-use super::status::refuse;
-use crate::data::{Data, Lookup, Scan, ScanPage, Written, decode_cursor, encode_cursor};
+use super::status::{refuse, unimplemented};
+use crate::data::{Data, Lookup, NO_WATCH, Scan, ScanPage, Written, decode_cursor, encode_cursor};
 use calls::{Answer, IntoCall};
 
 /// How many items a page of a scan has at most.
@@ -35,14 +35,6 @@ impl KvService {
         let caller = self.gate.caller(request.metadata()).map_err(refuse)?;
         let call = request.into_inner().into_call(&caller).map_err(refuse)?;
         self.gate.data.run(&caller.identity, call).await.map_err(refuse)
-    }
-
-    /// The error for an operation that only strong keyspaces have.
-    fn needs_strong(&self, keyspace: &str, what: &'static str) -> Status {
-        match self.gate.data.keyspace(keyspace) {
-            Ok(_) => refuse(Error::NotStrong(what)),
-            Err(error) => refuse(error),
-        }
     }
 }
 
@@ -97,7 +89,8 @@ impl Kv for KvService {
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Answered<Self::WatchStream> {
-        Err(self.needs_strong(&request.get_ref().keyspace, "Watch"))
+        self.gate.data.require_strong(&request.get_ref().keyspace, "Watch").map_err(refuse)?;
+        Err(unimplemented(NO_WATCH))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use kvorum_core::{Action, Compare, Condition, Error, Op, Outcome, Reply, Step, Txn, Want};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -14,7 +14,7 @@ use super::payload::Payload;
 use super::problem::Problem;
 use super::text;
 use super::uri::Path;
-use crate::data::{StepResult, Stored, put};
+use crate::data::{NO_WATCH, StepResult, Stored, put};
 
 pub fn routes(api: Api) -> Api {
     let batch = Doc::new("Run operations that are independent of each other.")
@@ -25,7 +25,7 @@ pub fn routes(api: Api) -> Api {
         .header("Idempotency-Key", IDEMPOTENCY_KEY_MEANS)
         .takes("application/json", "Txn")
         .answers("application/json", "TxnResults");
-    let watch = Doc::new("Changes as they happen; needs a strong keyspace.");
+    let watch = Doc::new("Changes as they happen: not there yet.");
     api.route(Verb::Post, "/v1/keyspaces/{ks}/batch", run, &run_headers(batch))
         .route(Verb::Post, "/v1/keyspaces/{ks}/txn", transact, &run_headers(txn))
         .route(Verb::Get, "/v1/keyspaces/{ks}/watch", watch_changes, &watch)
@@ -231,6 +231,9 @@ fn stored(Stored { version, acked, was_live }: Stored) -> Map<String, Value> {
 }
 
 async fn watch_changes(State(app): State<App>, path: Path) -> Problem {
-    let keyspace = path.keyspace().and_then(|name| app.data().keyspace(&name).map(drop));
-    keyspace.err().unwrap_or(Error::NotStrong("a watch")).into()
+    let keyspace = path.keyspace().and_then(|name| app.data().require_strong(&name, "a watch"));
+    match keyspace {
+        Err(error) => error.into(),
+        Ok(()) => Problem::new(StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED", NO_WATCH),
+    }
 }

@@ -109,7 +109,11 @@ fn header<T, E: std::fmt::Display>(
     name: &str,
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Outcome<Option<T>> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::invalid(format!("{name} is there more than once")));
+    }
     let text = value.to_str().map_err(|_| Error::invalid(format!("{name} is not text")))?;
     let wrong = |error| Error::invalid(format!("{name} is {text:?}: {error}"));
     parse(text.trim()).map(Some).map_err(wrong)

@@ -292,6 +292,9 @@ async fn conditions_transactions_and_watches_need_a_strong_keyspace() {
         assert_eq!(answer.status, StatusCode::CONFLICT);
         assert_eq!(answer.json()["code"], "NOTSTRONG");
     }
+    let strong = page.get("/v1/keyspaces/default/watch").await;
+    assert_eq!(strong.status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(strong.json()["code"], "UNIMPLEMENTED");
     let lost = page.get("/v1/keyspaces/none/watch").await;
     assert_eq!((lost.status, &lost.json()["code"]), (StatusCode::NOT_FOUND, &json!("NOKEYSPACE")));
 }
@@ -378,7 +381,7 @@ async fn wrong_parameters_paths_and_methods_are_named() {
         ("POST", "/metrics", 405, "POST"),
         ("PUT", "/v1/keyspaces/default/keys/k?ttl=5", 400, "\"ttl\""),
         ("PUT", "/v1/keyspaces/default/keys/k?ttl_ms=0", 400, "ttl_ms is 0"),
-        ("PUT", "/v1/keyspaces/default/keys/k?ttl_ms=x", 400, "not a whole number"),
+        ("PUT", "/v1/keyspaces/default/keys/k?ttl_ms=x", 400, "not a whole number below"),
         ("GET", "/v1/keyspaces/default/keys/%zz", 400, "hexadecimal"),
         ("GET", "/v1/keyspaces/%ff/keys/k", 400, "ks is not UTF-8"),
         ("GET", "/v1/keyspaces/none/keys/k", 404, "no keyspace \"none\""),

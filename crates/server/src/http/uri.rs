@@ -102,7 +102,8 @@ impl Query {
     /// [`Error::Invalid`] if it is none.
     pub fn number(&self, name: &str) -> Outcome<Option<u64>> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        let wrong = |_| Error::invalid(format!("{name} is {text:?}, not a whole number"));
+        let wrong =
+            |_| Error::invalid(format!("{name} is {text:?}, not a whole number below 2^64"));
         text.parse().map(Some).map_err(wrong)
     }
 

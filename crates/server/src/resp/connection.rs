@@ -191,7 +191,12 @@ pub(super) fn consistency(call: &mut Call<'_, '_>) -> Handled {
             None
         } else {
             let level = level.text().parse::<Consistency>();
-            Some(level.map_err(|error| ErrorReply::err(error.to_string()))?)
+            let level = level.map_err(|error| ErrorReply::err(error.to_string()))?;
+            if word.is("WRITE") && level.is_of_reads() {
+                let known = "the levels of writes are one, quorum and all";
+                return Err(ErrorReply::err(format!("{level} says how to read; {known}")));
+            }
+            Some(level)
         };
     }
     (call.client.read, call.client.write) = (read, write);

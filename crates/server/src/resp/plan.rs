@@ -57,6 +57,12 @@ impl Plan {
         Ok(Plan { txn, say: Box::new(say) })
     }
 
+    /// Whether it is one step and no condition.
+    pub(super) fn is_one_step(&self) -> bool {
+        let Txn { compare, then, otherwise } = &self.txn;
+        compare.is_empty() && then.len() == 1 && otherwise.is_empty()
+    }
+
     /// The key of a plan that reads one value and nothing else.
     fn only_read(&self) -> Option<&Bytes> {
         match (&*self.txn.compare, &*self.txn.then) {

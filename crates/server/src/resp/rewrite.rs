@@ -36,10 +36,11 @@ pub(super) fn set(call: &mut Call<'_, '_>) -> Planned {
     });
     let put = Action::Put { value, expiry, tag: 0 };
     let get = options.get;
+    let read = Step { key: key.clone(), action: Action::Read, previous: get };
     let txn = Txn {
+        otherwise: compare.iter().map(|_| read.clone()).collect(),
         compare: compare.into_iter().collect(),
-        then: vec![Step { key: key.clone(), action: put, previous: get }],
-        otherwise: vec![Step { key, action: Action::Read, previous: get }],
+        then: vec![Step { key, action: put, previous: get }],
     };
     Plan::of(txn, move |answer, finish| {
         let done = answer.steps.into_iter().next().ok_or_else(incomplete)?;

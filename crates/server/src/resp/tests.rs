@@ -271,12 +271,16 @@ fn a_transaction_over_several_slots_is_refused_as_soon_as_that_is_known() {
 #[test]
 fn what_waits_for_exec_has_limits() {
     let world = World::new();
-    let many = format!("MULTI\r\n{}EXEC\r\n", "INCR n\r\n".repeat(513));
-    let replies = talk(&world, many.as_bytes());
-    assert!(replies.contains("-ERR a transaction has at most 1024 operations"), "{replies}");
-    assert!(
-        replies.ends_with("-EXECABORT Transaction discarded because of previous errors.\\r\\n")
-    );
+    // Each of these is one step.
+    for command in ["INCR n\r\n", "SET n 1\r\n", "GET n\r\n"] {
+        let many = format!("MULTI\r\n{}EXEC\r\n", command.repeat(1025));
+        let replies = talk(&world, many.as_bytes());
+        assert!(replies.contains("-ERR a transaction has at most 1024 steps"), "{replies}");
+        assert_eq!(replies.matches("+QUEUED").count(), 1024);
+        assert!(
+            replies.ends_with("-EXECABORT Transaction discarded because of previous errors.\\r\\n")
+        );
+    }
     let value = "v".repeat(1 << 20);
     let large = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", value.len());
     let replies = talk(&world, format!("MULTI\r\n{}", large.repeat(9)).as_bytes());

@@ -121,22 +121,31 @@ fn understood(call: &mut Call<'_, '_>) -> Result<Queued, ErrorReply> {
 impl Transaction {
     fn add(&mut self, queued: Queued) -> Result<(), ErrorReply> {
         let mut bytes = 64;
-        if let Queued::Plan(Plan { txn, .. }) = &queued {
+        if let Queued::Plan(plan) = &queued {
+            let txn = &plan.txn;
             for key in txn.keys() {
                 if *self.slot.get_or_insert_with(|| Slot::of(key)) != Slot::of(key) {
                     return Err(ErrorReply::from(Error::CrossSlot));
                 }
             }
-            self.operations += txn.operations() + 1;
+            // What is more than a step becomes a transaction that is a step.
+            self.operations += txn.operations() + usize::from(!plan.is_one_step());
             bytes += txn.weight();
         }
         self.bytes += bytes;
         let most = limits::MAX_TXN_OPS;
         if self.operations > most || self.queued.len() >= most {
-            return Err(ErrorReply::err(format!("a transaction has at most {most} operations")));
+            let text = format!(
+                "a transaction has at most {most} steps and comparisons; this command is beyond, \
+                 and EXEC will execute nothing"
+            );
+            return Err(ErrorReply::err(text));
         }
         if self.bytes > MAX_QUEUED {
-            let text = format!("a transaction holds at most {MAX_QUEUED} bytes");
+            let text = format!(
+                "a transaction holds at most {MAX_QUEUED} bytes; this command is beyond, and EXEC \
+                 will execute nothing"
+            );
             return Err(ErrorReply::err(text));
         }
         if !self.aborted {
@@ -180,10 +189,14 @@ pub(super) fn exec(call: &mut Call<'_, '_>) -> Handled {
         parts.push(match queued {
             Queued::Said(said) => Part::Said(said),
             Queued::Wrong(error) => Part::Wrong(error),
+            Queued::Plan(plan) if plan.is_one_step() => {
+                txn.then.extend(plan.txn.then);
+                Part::Step(plan.say)
+            }
             Queued::Plan(Plan { txn: own, say }) => {
                 let key = own.keys().next().cloned().unwrap_or_default();
                 txn.then.push(TxnStep::new(key, Action::Txn(Box::new(own))));
-                Part::Step(say)
+                Part::Txn(say)
             }
         });
     }
@@ -205,7 +218,7 @@ fn say_at_once(parts: Vec<Part>, call: &mut Call<'_, '_>) -> Handled {
         match part {
             Part::Said(said) => call.reply.encoded(&said),
             Part::Wrong(error) => call.reply.error(error.code, &error.text),
-            Part::Step(_) => return Err(incomplete()),
+            Part::Step(_) | Part::Txn(_) => return Err(incomplete()),
         }
     }
     Ok(Step::Replied)
@@ -221,6 +234,8 @@ fn unchanged(watched: Watched) -> Compare {
 enum Part {
     /// It is the next step.
     Step(Say),
+    /// It is a transaction, which is the next step.
+    Txn(Say),
     Said(Bytes),
     Wrong(ErrorReply),
 }
@@ -258,7 +273,11 @@ impl Job for Exec {
                     finish.out.encoded(&said);
                     Ok(())
                 }
-                Part::Step(say) => match steps.next().map(|done| done.output) {
+                Part::Step(say) => match steps.next() {
+                    Some(done) => say(Answer { held: true, steps: vec![done] }, finish),
+                    None => Err(incomplete()),
+                },
+                Part::Txn(say) => match steps.next().map(|done| done.output) {
                     Some(Output::Txn(answer)) => say(*answer, finish),
                     _ => Err(incomplete()),
                 },
@@ -296,7 +315,8 @@ pub(super) fn watch(call: &mut Call<'_, '_>) -> Handled {
         return Err(refused::command(call, advice));
     }
     if call.client.watched.len() + call.args.len() > MAX_WATCHED {
-        return Err(ErrorReply::err(format!("a connection watches at most {MAX_WATCHED} keys")));
+        let text = format!("a connection watches at most {MAX_WATCHED} keys; none was added");
+        return Err(ErrorReply::err(text));
     }
     let mut watched = Vec::new();
     for index in 1..call.args.len() {

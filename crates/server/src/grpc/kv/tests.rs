@@ -208,6 +208,8 @@ async fn transactions_and_watches_ask_for_a_strong_keyspace() {
     let watch = v1::WatchRequest { keyspace, ..Default::default() };
     let watch = kv.watch(Request::new(watch)).await.unwrap_err();
     assert_eq!(watch.code(), Code::FailedPrecondition);
+    let watch = kv.watch(Request::new(v1::WatchRequest::default())).await.unwrap_err();
+    assert_eq!(watch.code(), Code::Unimplemented);
     let lost = v1::TxnRequest { keyspace: "none".to_owned(), ..Default::default() };
     assert_eq!(kv.txn(Request::new(lost)).await.unwrap_err().code(), Code::NotFound);
 }
