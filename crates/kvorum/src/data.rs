@@ -57,7 +57,7 @@ pub struct PutOptions {
 #[command(after_help = "\
 Examples:
   kvorum get greeting
-  kvorum get greeting --node 2 --consistency one
+  kvorum get greeting --node 2 --consistency stale:500
   kvorum get picture --raw > picture.png")]
 pub struct GetOptions {
     #[command(flatten)]

@@ -42,8 +42,9 @@ pub struct Scope {
     /// The keyspace.
     #[arg(long, short, default_value = "default", value_name = "NAME")]
     pub keyspace: String,
-    /// What an answer promises: one, quorum or all replicas; for reads of strong keyspaces lease,
-    /// safe, follower or stale:MILLISECONDS. Without it: the keyspace's default.
+    /// What an answer promises: for reads of strong keyspaces lease, safe, follower or
+    /// stale:MILLISECONDS; in eventual keyspaces one, quorum or all. Without it: the keyspace's
+    /// default.
     #[arg(long, short, value_name = "LEVEL")]
     pub consistency: Option<Consistency>,
 }

@@ -61,8 +61,8 @@ pub fn routes(api: Api) -> Api {
 
 /// Documents the headers of [`How`].
 pub fn run_headers(doc: Doc) -> Doc {
-    let levels = "one, quorum or all; for reads of strong keyspaces lease, safe, follower or \
-                  stale:MILLISECONDS. The keyspace's default when absent.";
+    let levels = "For reads of strong keyspaces lease, safe, follower or stale:MILLISECONDS; in \
+                  eventual ones one, quorum or all. The keyspace's default when absent.";
     doc.header("X-Kvorum-Consistency", levels)
         .header("X-Kvorum-Timeout-Ms", "How long to wait, up to 30000; 2000 when absent.")
 }
