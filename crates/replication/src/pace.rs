@@ -1,11 +1,12 @@
 //! How fast the members answer, and how much more than it must a node may ask of them.
 //!
-//! Both are known to the node as a whole, not to one group: a group borrows them through its
+//! Both, and what the groups share of its memory, are known to the node as a whole, not to one group: a group borrows them through its
 //! [`Context`](crate::Context). Nothing here is a matter of safety; a wrong estimate costs
 //! latency.
 
 mod allowance;
 mod copies;
+mod kept_log;
 mod latency;
 
 use std::cmp::Ordering;
@@ -15,6 +16,7 @@ use kvorum_core::{Mono, NodeId};
 
 pub use allowance::Allowance;
 pub use copies::{Copies, Permit};
+pub use kept_log::{KeptLog, KeptLogs};
 pub use latency::Latency;
 
 /// A read never hurries earlier than this, however fast its members are: below, a second question
@@ -28,6 +30,8 @@ pub struct Pace {
     pub allowance: Allowance,
     /// Copies of whole partitions that leave this node.
     pub copies: Copies,
+    /// Log entries that the groups of this node keep in memory.
+    pub kept_logs: KeptLogs,
     /// By node id. Few, so a search is cheaper than a table.
     latencies: Vec<(NodeId, Latency)>,
 }

@@ -50,6 +50,9 @@ pub struct Limits {
     /// Bytes of applied entries that a leader keeps for a replica that is up and has not got them,
     /// or is getting a copy. In memory, so this is the price of a follower that lags.
     pub lagging_log_bytes: usize,
+    /// Bytes of entries that all groups of a node keep together before each keeps no more than
+    /// [`Limits::kept_log_bytes`], whoever lags.
+    pub node_log_bytes: usize,
     /// How many entries are dropped at once, at least: each time costs a write.
     pub least_dropped: u64,
     /// How much a piece of a copy holds.
@@ -67,6 +70,7 @@ impl Limits {
         max_uncommitted_bytes: 16 << 20,
         kept_log_bytes: 1 << 20,
         lagging_log_bytes: 32 << 20,
+        node_log_bytes: 256 << 20,
         least_dropped: 64,
         piece: ScanLimit { items: 2048, bytes: 256 << 10 },
     };

@@ -2,7 +2,7 @@
 //!
 //! Kept entries lie in memory, so they must be few. But whoever lacks one that is gone needs a copy
 //! of the whole partition, and whoever gets one goes on behind the place that it shows: so a leader
-//! keeps what those lack that are up, as far as memory allows.
+//! keeps what those lack that are up, as far as memory allows: its own part, and what all groups share.
 
 use kvorum_core::{Change, NodeId};
 
@@ -12,9 +12,11 @@ use super::options::Limits;
 impl Consensus {
     /// Drops applied entries that are more than are to be kept. A leader keeps few that all replicas
     /// have, and many that one lacks which is up, or which a copy brings as far as `copied`.
+    /// When memory is `short`, nobody who lags counts.
     pub(super) fn drop_log(
         &mut self,
         limits: &Limits,
+        short: bool,
         is_up: impl Fn(NodeId) -> bool,
         copied: Option<u64>,
         out: &mut Vec<Change>,
@@ -31,7 +33,8 @@ impl Consensus {
             let lags = |at: &u64| *at >= log.state.dropped;
             let up = others.into_iter().filter(|(node, _)| is_up(*node));
             let needed = up.map(|(_, matched)| matched).filter(lags).chain(copied).min();
-            let most = log.excess(limits.lagging_log_bytes.max(kept));
+            let lagging = if short { kept } else { limits.lagging_log_bytes.max(kept) };
+            let most = log.excess(lagging);
             index = index.min(needed.unwrap_or(u64::MAX)).max(most);
         }
         let index = index.min(log.state.applied);

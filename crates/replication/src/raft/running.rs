@@ -24,6 +24,7 @@ use super::room::entry_bytes;
 use super::snapshot::{Receiver, Sender};
 use super::sweep::Sweep;
 use super::timing::Reluctance;
+use crate::pace::KeptLog;
 use crate::{Context, Event, Input, Message};
 
 /// A number that comes back when something is durable: in its low bits Raft's, above them
@@ -72,6 +73,8 @@ pub(super) struct Running {
     /// How many copies it has begun to send.
     pub(super) attempts: u64,
     pub(super) sweep: Sweep,
+    /// What this group takes of the memory for log entries that all groups share.
+    pub(super) kept_log: KeptLog,
 }
 
 /// What Raft wants done, in order.
@@ -139,6 +142,7 @@ impl Running {
             receiver: None,
             attempts: 0,
             sweep: Sweep::default(),
+            kept_log: ctx.pace.kept_logs.group(),
         };
         running.schedule(options, ctx.now.mono);
         Ok(running)

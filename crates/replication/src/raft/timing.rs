@@ -173,12 +173,14 @@ impl Running {
             let is_up = |node: NodeId| ctx.peers.is_up(node);
             // Whoever gets a copy goes on behind the place it shows.
             let copied = self.sender.as_ref().map(|copy| copy.front.place.index);
-            self.consensus.drop_log(&options.limits, is_up, copied, &mut changes);
+            let short = ctx.pace.kept_logs.bytes() > options.limits.node_log_bytes;
+            self.consensus.drop_log(&options.limits, short, is_up, copied, &mut changes);
             if !changes.is_empty() {
                 // In one step: where the log begins, and that what was before it is gone.
                 self.todo.push_back(Todo::Write(changes));
             }
         }
+        self.kept_log.set(self.consensus.log().bytes());
     }
 }
 
