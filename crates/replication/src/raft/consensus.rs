@@ -156,9 +156,14 @@ impl Consensus {
             if self.may_campaign() || self.leads() {
                 self.node.tick();
             }
-        } else if self.node.raft.pending_request_snapshot == 0 {
-            // Without its data it waits for a copy and does not want to lead.
-            let _ = self.node.request_snapshot();
+        } else {
+            // Without its data it waits for a copy and does not want to lead. But it must not wait
+            // for a leader that is silent: who believes in one votes for nobody else.
+            let raft = &mut self.node.raft;
+            raft.election_elapsed = raft.election_elapsed.saturating_add(1);
+            if raft.pending_request_snapshot == 0 {
+                let _ = self.node.request_snapshot();
+            }
         }
         self.draw_timeout();
     }
