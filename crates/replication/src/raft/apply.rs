@@ -134,8 +134,10 @@ impl Applying {
             if let Some(first) = self.uncommitted
                 && (!more || self.is_full(first, consensus.log(), most))
             {
-                if let Some(copy) = copy {
-                    copy.set_aside(self.overlay.places(), store)?;
+                if let Some(copy) = copy
+                    && !copy.set_aside(self.overlay.places(), store)?
+                {
+                    return Ok(());
                 }
                 let progress = self.progress(first, consensus.log(), options);
                 if !self.overlay.commit(progress, store) {

@@ -82,6 +82,7 @@ impl Running {
             Fate::TakenBefore => sender.advance(true),
             Fate::Differs => sender.differs(),
             Fate::Complete => {
+                self.copied = Some((from, sender.front.place.index));
                 self.end_copy(true);
                 ctx.out.count(Event::CopySent);
             }
@@ -94,6 +95,7 @@ impl Running {
     /// Ends the copy that is being sent.
     pub(super) fn end_copy(&mut self, complete: bool) {
         if let Some(sender) = self.sender.take() {
+            self.todo.extend(sender.removal().map(|removal| Todo::Write(vec![removal])));
             self.consensus.report_copy(sender.to, complete);
         }
     }

@@ -10,6 +10,7 @@
 //! | `h` | term and vote | counts up |
 //! | `s` | [`State`]: where the log begins, who is a member, and how far it was applied then | applied index and commands |
 //! | `c` | with the number of a client's session: what that was answered; see [`super::clients`] | the last write's |
+//! | `a` | what is set aside while a copy is sent; see [`super::aside`] | the same for all |
 //! | `r` | one of a ring: how far the log is applied, and what that answered; see [`super::ring`] | applied index and commands |
 //!
 //! The entries that are kept are in memory too; how many that may be is the replica's concern.

@@ -32,6 +32,7 @@
 //! | `lease` | when a leader may answer by itself, and when a new one must not answer yet |
 //! | `serve` | their answers |
 //! | `snapshot` | a copy of the partition for a replica that is too far behind, in pieces |
+//! | `aside` | what is set aside meanwhile, as it was |
 //! | `piece` | its pieces on the wire |
 //! | `stretch` | how two replicas find out that they hold the same, so that it is not sent |
 //! | `copying` | how a replica sends and receives one |
@@ -47,6 +48,7 @@
 
 mod action;
 mod apply;
+mod aside;
 mod clients;
 mod consensus;
 mod copying;

@@ -55,6 +55,9 @@ pub struct Limits {
     pub node_log_bytes: usize,
     /// How many entries are dropped at once, at least: each time costs a write.
     pub least_dropped: u64,
+    /// Bytes that are set aside in memory while a copy is sent, because a command changed them; more
+    /// go to the store.
+    pub aside_bytes: usize,
     /// How much a piece of a copy holds.
     pub piece: ScanLimit,
 }
@@ -72,6 +75,7 @@ impl Limits {
         lagging_log_bytes: 32 << 20,
         node_log_bytes: 256 << 20,
         least_dropped: 64,
+        aside_bytes: 16 << 20,
         piece: ScanLimit { items: 2048, bytes: 256 << 10 },
     };
 }

@@ -69,6 +69,9 @@ pub(super) struct Running {
     /// Replicas that need a copy of the partition.
     pub(super) behind: BTreeSet<NodeId>,
     pub(super) sender: Option<Sender>,
+    /// Who has taken a copy in this term and goes on behind this index, of which nothing is heard
+    /// yet: it would need another copy if the entries from there on were dropped.
+    pub(super) copied: Option<(NodeId, u64)>,
     pub(super) receiver: Option<Receiver>,
     /// How many copies it has begun to send.
     pub(super) attempts: u64,
@@ -107,7 +110,7 @@ impl Running {
     pub(super) fn with_log(
         log: Log,
         options: &Options,
-        ctx: &Context<'_>,
+        ctx: &mut Context<'_>,
     ) -> Result<Running, Damaged> {
         let mut draw = Draw::new(options.seed);
         let me = ReplicaId::new(ctx.me, log.state.generation);
@@ -139,11 +142,15 @@ impl Running {
             life: 0,
             behind: BTreeSet::new(),
             sender: None,
+            copied: None,
             receiver: None,
             attempts: 0,
             sweep: Sweep::default(),
             kept_log: ctx.pace.kept_logs.group(),
         };
+        if home(options).has_aside(ctx.store) {
+            running.todo.push_back(Todo::Write(vec![home(options).aside_removal()]));
+        }
         running.schedule(options, ctx.now.mono);
         Ok(running)
     }
@@ -337,7 +344,7 @@ impl Running {
         if !consensus.log().state.incomplete {
             self.applying.run(consensus, sender, ctx.store, options, &mut self.unsaid)?;
         }
-        if self.sender.as_ref().is_some_and(Sender::is_too_large) {
+        if self.sender.as_ref().is_some_and(|copy| copy.no_room) {
             self.end_copy(false);
         }
         self.say(options, ctx)

@@ -15,18 +15,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use kvorum_core::{Change, Cursor, KeyspaceId, Mono, NodeId, Record, ScanLimit, Slot, Store, Want};
 
+use super::aside::{Aside, Room};
 use super::log::Damaged;
 use super::options::Options;
 use super::piece::{Content, Front, Piece, Taken, record};
 use super::ring::Known;
+use super::running::home;
 use super::stretch::{At, Stretch, place_of};
 use crate::pace::Permit;
 use crate::wire::WireError;
-
-/// How much may be set aside before the copy is given up; it begins anew later.
-const MAX_SET_ASIDE: usize = 16 << 20;
 
 /// A copy that is being sent.
 #[derive(Debug)]
@@ -53,9 +53,10 @@ pub(super) struct Sender {
     last_slot: Slot,
     /// What comes next; nothing when all is sent.
     cursor: Option<(KeyspaceId, Cursor)>,
-    /// What has been changed since, as it was: nothing if it was not there.
-    aside: BTreeMap<At, Option<Record>>,
-    aside_bytes: usize,
+    /// What has been changed since, as it was.
+    aside: Aside,
+    /// There is no room for what must be set aside, so the copy must be given up.
+    pub(super) no_room: bool,
     /// The number of the piece that has not been taken yet.
     number: u64,
     limit: ScanLimit,
@@ -77,6 +78,7 @@ impl Sender {
         let mut keyspaces = options.keyspaces.clone();
         // What is set aside is in this order too.
         keyspaces.sort_unstable();
+        let aside = Aside::new(home(options), &front, options.limits.aside_bytes);
         Sender {
             to,
             front,
@@ -91,15 +93,16 @@ impl Sender {
             keyspaces,
             first_slot: *options.slots.start(),
             last_slot: *options.slots.end(),
-            aside: BTreeMap::new(),
-            aside_bytes: 0,
+            aside,
+            no_room: false,
             number: 0,
             limit: options.limits.piece,
             patience,
         }
     }
 
-    /// Keeps what is about to be changed, if it has not been sent.
+    /// Keeps what is about to be changed, if it has not been sent. False if that must wait for
+    /// room in the store's frame.
     ///
     /// # Errors
     /// [`Damaged`] if it cannot be read.
@@ -107,26 +110,27 @@ impl Sender {
         &mut self,
         places: impl Iterator<Item = &'a At>,
         store: &mut dyn Store,
-    ) -> Result<(), Damaged> {
-        let Some((keyspace, cursor)) = &self.cursor else { return Ok(()) };
+    ) -> Result<bool, Damaged> {
+        let Some((keyspace, cursor)) = &self.cursor else { return Ok(true) };
         let next = (*keyspace, cursor.slot, cursor.key.clone());
         for place in places.filter(|place| **place >= next) {
-            if self.aside.contains_key(place) {
+            if self.aside.has(place, store) {
                 continue;
             }
             let (keyspace, slot, key) = place;
             let found = store.value(*keyspace, *slot, key);
             let found = found.map_err(|_| Damaged("a value fails its checksum"))?;
             let old = found.map(|(stored, value)| record(place, &stored.header, value));
-            self.aside_bytes += weight(place, old.as_ref());
             self.aside.insert(place.clone(), old);
         }
-        Ok(())
+        let room = self.aside.settle(store);
+        self.no_room |= room == Room::Never;
+        Ok(room != Room::Later)
     }
 
-    /// Whether so much was set aside that the copy must be given up.
-    pub(super) const fn is_too_large(&self) -> bool {
-        self.aside_bytes > MAX_SET_ASIDE
+    /// What removes from the store what was set aside there.
+    pub(super) fn removal(&self) -> Option<Change> {
+        self.aside.removal()
     }
 
     /// What is to be sent: the piece that has not been taken, or its outline.
@@ -190,26 +194,21 @@ impl Sender {
         }
         let first = (keyspace, from.slot, from.key);
         let next = match page.next {
-            Some(next) => Some((keyspace, next)),
+            Some(next) => Some((keyspace, next.slot, next.key)),
             None => self.following(keyspace),
         };
+        let (aside, end) = self.aside.page(&first, self.limit, store)?;
+        // Both are whole up to the nearer end.
+        let next = [next, end].into_iter().flatten().min();
         let there = page.items.into_iter().map(|(record, _)| (place_of(&record), Some(record)));
         let mut merged: BTreeMap<At, Option<Record>> = there.collect();
-        let mut aside = self.aside.split_off(&first);
-        if let Some((keyspace, cursor)) = &next {
-            self.aside = aside.split_off(&(*keyspace, cursor.slot, cursor.key.clone()));
-        }
-        merged.append(&mut aside.clone());
+        merged.extend(aside);
+        merged.retain(|at, _| next.as_ref().is_none_or(|next| at < next));
         let (items, rest) = self.fitting(merged);
         // What has no room any more is read or taken from aside with the next piece.
-        self.cursor = rest
-            .as_ref()
-            .map_or(next, |(ks, slot, key)| Some((*ks, Cursor { slot: *slot, key: key.clone() })));
-        if let Some(rest) = rest {
-            self.aside.append(&mut aside.split_off(&rest));
-        }
-        let kept = self.aside.iter().map(|(place, old)| weight(place, old.as_ref()));
-        self.aside_bytes = kept.sum();
+        let next = rest.or(next);
+        self.aside.forget_before(next.as_ref());
+        self.cursor = next.map(|(keyspace, slot, key)| (keyspace, Cursor { slot, key }));
         Ok(items)
     }
 
@@ -240,10 +239,10 @@ impl Sender {
         (items, None)
     }
 
-    fn following(&self, keyspace: KeyspaceId) -> Option<(KeyspaceId, Cursor)> {
+    fn following(&self, keyspace: KeyspaceId) -> Option<At> {
         let at = self.keyspaces.iter().position(|known| *known == keyspace)?;
         let next = self.keyspaces.get(at + 1)?;
-        Some((*next, Cursor::start_of(self.first_slot)))
+        Some((*next, self.first_slot, Bytes::new()))
     }
 }
 
@@ -260,10 +259,6 @@ pub(super) struct Receiver {
     pub(super) reached: At,
     /// When the sender is given up.
     pub(super) patience: Mono,
-}
-
-fn weight((_, _, key): &At, old: Option<&Record>) -> usize {
-    Change::OVERHEAD + old.map_or(key.len(), Record::weight)
 }
 
 impl Receiver {

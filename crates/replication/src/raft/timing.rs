@@ -172,7 +172,14 @@ impl Running {
             let mut changes = Vec::new();
             let is_up = |node: NodeId| ctx.peers.is_up(node);
             // Whoever gets a copy goes on behind the place it shows.
-            let copied = self.sender.as_ref().map(|copy| copy.front.place.index);
+            let others = self.consensus.others();
+            let (leads, up) = (self.consensus.leads(), |node| ctx.peers.is_up(node));
+            self.copied.take_if(|(node, index)| {
+                let heard = others.iter().any(|(other, matched)| other == node && matched >= index);
+                heard || !leads || !up(*node)
+            });
+            let sent = self.sender.as_ref().map(|copy| copy.front.place.index);
+            let copied = sent.into_iter().chain(self.copied.map(|(_, index)| index)).min();
             let short = ctx.pace.kept_logs.bytes() > options.limits.node_log_bytes;
             self.consensus.drop_log(&options.limits, short, is_up, copied, &mut changes);
             if !changes.is_empty() {

@@ -31,6 +31,7 @@ fn forgetful(seed: u64) -> World {
     world.limits.lagging_log_bytes = 0;
     world.limits.least_dropped = 1;
     world.limits.piece.items = 10;
+    world.limits.aside_bytes = 500;
     world.crash_all();
     world
 }
@@ -38,12 +39,16 @@ fn forgetful(seed: u64) -> World {
 /// The third node is down and lacks so many keys.
 fn behind(seed: u64, keys: usize) -> World {
     let mut world = forgetful(seed);
+    leave_behind(&mut world, keys);
+    world
+}
+
+fn leave_behind(world: &mut World, keys: usize) {
     world.crash(node(3));
     for n in 0..keys {
         world.insist(put(&format!("k{n}"), &n.to_string())).unwrap();
     }
     world.run(Duration::from_secs(1));
-    world
 }
 
 /// Goes on until the third node holds so many keys.
@@ -94,6 +99,21 @@ fn a_copy_goes_on_with_another_sender_where_the_first_was_lost() {
     assert_eq!(value(&mut world, "k199").as_deref(), Some("199"));
     assert_eq!(stored(&mut world, b"k0")[1..], vec![Some(b"0".to_vec()); 2]);
     assert!(world.records < 240, "{} records were sent for 200", world.records);
+}
+
+#[test]
+fn who_waits_for_a_copy_votes_when_its_sender_falls_silent() {
+    let mut world = behind(28, 200);
+    world.restart(node(3));
+    until_it_holds(&mut world, 100);
+    // Nobody is told that the connections to the leader are of no use.
+    world.hide_cuts = true;
+    for other in [2, 3] {
+        world.cut.insert((node(1), node(other)));
+        world.cut.insert((node(other), node(1)));
+    }
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.leader(node(2)), Some(node(2)));
 }
 
 #[test]
@@ -195,4 +215,55 @@ fn a_piece_of_a_copy_stays_small_whatever_is_deleted_meanwhile() {
     world.run(Duration::from_secs(5));
     assert_eq!(world.largest_piece, 10);
     assert!((1..=3).all(|id| world.count(node(id)) == 0));
+}
+
+/// Changes a third of the keys, deletes a third and adds some while a copy is sent.
+fn change_meanwhile(world: &mut World) {
+    world.restart(node(3));
+    until_it_holds(world, 20);
+    let patience = Duration::from_secs(1);
+    for n in 0..300 {
+        match n % 3 {
+            0 => world.ask(node(1), put(&format!("k{n}"), "new"), patience),
+            1 => world.ask(node(1), Op::Delete { key: format!("k{n}").into() }, patience),
+            _ => world.ask(node(1), put(&format!("other{n}"), "new"), patience),
+        };
+    }
+    while !world.has_aside(node(1)) {
+        world.run(Duration::from_millis(1));
+        assert_eq!(world.counted(Event::CopySent), 0, "nothing was set aside in the store");
+    }
+}
+
+#[test]
+fn what_is_set_aside_has_room_in_the_store() {
+    let mut world = forgetful(26);
+    // Whoever has got a copy gets the entries behind it, not another copy.
+    world.limits.lagging_log_bytes = 1 << 20;
+    world.crash_all();
+    leave_behind(&mut world, 300);
+    change_meanwhile(&mut world);
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.counted(Event::CopySent), 1);
+    assert!(!world.has_aside(node(1)));
+    assert_eq!(world.largest_piece, 10);
+    for n in 0..300 {
+        let expected =
+            [Some(b"new".to_vec()), None, Some(n.to_string().into_bytes())][n % 3].clone();
+        assert_eq!(stored(&mut world, format!("k{n}").as_bytes()), vec![expected; 3], "k{n}");
+    }
+    assert!((1..=3).all(|id| world.count(node(id)) == 300));
+}
+
+#[test]
+fn what_is_set_aside_is_gone_when_its_node_starts_anew() {
+    let mut world = behind(27, 300);
+    change_meanwhile(&mut world);
+    // Until it is durable.
+    world.run(Duration::from_millis(10));
+    world.crash(node(1));
+    assert!(world.has_aside(node(1)));
+    world.restart(node(1));
+    world.run(Duration::from_secs(15));
+    assert!(!world.has_aside(node(1)));
 }

@@ -84,6 +84,8 @@ impl Run {
             world.limits.lagging_log_bytes = 0;
             world.limits.least_dropped = 1;
             world.limits.piece.items = 1;
+            // All that is set aside for that goes to the store.
+            world.limits.aside_bytes = 0;
         }
         world.loss = [0, 0, 2, 10][world.draw.between(0, 4)];
         for id in (1..=3).map(node) {

@@ -515,6 +515,12 @@ impl World {
         entries.iter().filter(|e| e.get_entry_type() != EntryType::EntryNormal).count()
     }
 
+    /// Whether a node's store holds what was set aside for a copy.
+    pub(super) fn has_aside(&mut self, node: NodeId) -> bool {
+        let home = Home { slot: Slot::new(0).unwrap(), partition: PARTITION };
+        home.has_aside(&mut self.nodes.get_mut(&node).unwrap().store)
+    }
+
     /// Damages everything that a node holds of its log.
     pub(super) fn damage_log(&mut self, node: NodeId) {
         self.nodes.get_mut(&node).unwrap().store.damage_all(KeyspaceId::RAFT);
