@@ -38,7 +38,9 @@ pub struct Limits {
     /// How long after it created an entry a leader may answer reads by itself. The same on all
     /// nodes, because a new leader is silent for so long; at most the shortest election timeout.
     pub lease: Duration,
-    /// Bytes of values that one command may write.
+    /// Bytes of values that one command may write. Part of the state machine, because every replica
+    /// must refuse the same: no setting changes it. Commands that build on a value may write as
+    /// much, so a store whose commits are too small for that refuses them.
     pub max_write_bytes: usize,
     /// Commands of one turn of more bytes than this are several entries.
     pub entry_bytes: usize,

@@ -44,9 +44,15 @@ impl Running {
         let limit = options.limits.max_write_bytes;
         let (weight, becomes) = (op.weight(), largest(op, limit));
         let most = (store.max_commit_bytes() / PARTS * (PARTS - 2)).saturating_sub(STATE);
-        if weight > limit || becomes > most {
-            let (weight, limit) = if weight > limit { (weight, limit) } else { (becomes, most) };
+        if weight > limit {
             let text = format!("the operation holds {weight} bytes; the limit is {limit}");
+            return Err(Error::invalid(text));
+        }
+        if becomes > most {
+            let text = format!(
+                "the operation may write {becomes} bytes at once; this node's segment_size has room \
+                 for {most}"
+            );
             return Err(Error::invalid(text));
         }
         let intent = if matches!(op, Op::Delete { .. }) { Intent::Delete } else { Intent::NewKey };

@@ -261,7 +261,9 @@ static SETTINGS: [Setting; 29] = [
     Setting {
         name: "segment_size",
         compat: &[],
-        help: "The size of the files of the log, from 256KiB to 1GiB.",
+        help: "The size of the files of the log, from 256KiB to 1GiB. With less than 44MiB, commands of \
+               strong keyspaces that build on a value, such as `APPEND` and `EXPIRE`, are refused: \
+               they may write 8MiB at once.",
         default: "64MiB",
         switch: false,
         apply: |config, text| {
