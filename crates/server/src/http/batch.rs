@@ -44,6 +44,7 @@ enum Kind {
     Put,
     Delete,
     Increment,
+    Expire,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,16 +62,18 @@ struct Operation {
 
 impl Operation {
     fn into_op(self) -> Outcome<Op> {
+        let only_put = self.has_value() || self.ttl_ms.is_some();
         let key = text::bytes("key", self.key, self.key_base64)?;
-        let only_put = self.value.is_some() || self.value_base64.is_some() || self.ttl_ms.is_some();
         match self.op {
+            Kind::Increment | Kind::Expire => {
+                Err(Error::invalid("increment and expire are operations of transactions"))
+            }
+            _ if self.by.is_some() => Err(Error::invalid("only increment takes by")),
             Kind::Put => {
                 let value = text::bytes("value", self.value, self.value_base64)?;
                 Ok(Op::Put { key, value, expiry: expiry(self.ttl_ms)?, tag: 0 })
             }
             _ if only_put => Err(Error::invalid("only put takes value and ttl_ms")),
-            Kind::Increment => Err(Error::invalid("increment is an operation of transactions")),
-            _ if self.by.is_some() => Err(Error::invalid("only increment takes by")),
             Kind::Get => Ok(Op::Get { key, want: Want::Value }),
             Kind::Delete => Ok(Op::Delete { key }),
         }
@@ -162,19 +165,31 @@ impl Comparison {
 
 impl Operation {
     fn into_step(self) -> Outcome<Step> {
-        let by = self.by;
-        Ok(match (self.op, by) {
-            (Kind::Increment, by) => {
-                let key = text::bytes("key", self.key, self.key_base64)?;
-                Step::new(key, Action::Add(by.unwrap_or(1)))
+        let action = match self.op {
+            Kind::Increment if self.has_value() || self.ttl_ms.is_some() => {
+                return Err(Error::invalid("increment takes by, and no value and ttl_ms"));
             }
-            _ => match self.into_op()? {
-                Op::Put { key, value, expiry, tag } => put(key, value, expiry, tag),
-                Op::Delete { key } => Step::new(key, Action::Delete),
-                Op::Get { key, .. } => Step::read(key),
-                _ => return Err(Error::invalid("the operation cannot be part of a transaction")),
-            },
-        })
+            Kind::Expire if self.has_value() || self.by.is_some() => {
+                return Err(Error::invalid("expire takes ttl_ms, and no value and by"));
+            }
+            Kind::Increment => Action::Add(self.by.unwrap_or(1)),
+            Kind::Expire => Action::Expire { expiry: expiry(self.ttl_ms)?, only: Vec::new() },
+            Kind::Get | Kind::Put | Kind::Delete => return self.into_op().and_then(step_of),
+        };
+        Ok(Step::new(text::bytes("key", self.key, self.key_base64)?, action))
+    }
+
+    const fn has_value(&self) -> bool {
+        self.value.is_some() || self.value_base64.is_some()
+    }
+}
+
+fn step_of(op: Op) -> Outcome<Step> {
+    match op {
+        Op::Put { key, value, expiry, tag } => Ok(put(key, value, expiry, tag)),
+        Op::Delete { key } => Ok(Step::new(key, Action::Delete)),
+        Op::Get { key, .. } => Ok(Step::read(key)),
+        _ => Err(Error::invalid("the operation cannot be part of a transaction")),
     }
 }
 

@@ -251,11 +251,18 @@ async fn a_transaction_compares_and_then_writes() {
     let word = json!([
         { "op": "put", "key": "{t}a", "value": "word" },
         { "op": "increment", "key": "{t}a" },
+        { "op": "expire", "key": "{t}a", "ttl_ms": 5000 },
+        { "op": "get", "key": "{t}a" },
+        { "op": "expire", "key": "{t}a" },
+        { "op": "get", "key": "{t}a" },
         { "op": "delete", "key": "{t}a" },
     ]);
     let refused = page.json("POST", uri, &json!({ "then": word })).await.json();
     assert_eq!(refused["results"][1]["error"]["executed"], "no");
     assert_eq!(refused["results"][2]["was_live"], true);
+    assert_eq!(refused["results"][3]["expires_at_ms"], WALL_MS + 5000);
+    assert_eq!(refused["results"][5]["expires_at_ms"], Value::Null);
+    assert_eq!(refused["results"][6]["was_live"], true);
 }
 
 #[tokio::test]
@@ -268,6 +275,12 @@ async fn transactions_that_make_no_sense_are_refused() {
         (json!({ "compare": [{ "key": "a", "exists": true, "value": "x" }] }), "exactly one of"),
         (json!({ "compare": [{ "key": "a", "version": "x" }] }), "hexadecimal"),
         (json!({ "then": [{ "op": "get", "key": "a", "by": 1 }] }), "only increment takes by"),
+        (
+            json!({ "then": [{ "op": "put", "key": "a", "value": "x", "by": 1 }] }),
+            "only increment takes by",
+        ),
+        (json!({ "then": [{ "op": "increment", "key": "a", "ttl_ms": 1 }] }), "no value and ttl"),
+        (json!({ "then": [{ "op": "expire", "key": "a", "by": 1 }] }), "no value and by"),
         (json!({ "then": [{ "op": "get", "key": "" }] }), "empty"),
         (json!({ "then": [{ "op": "touch", "key": "a" }] }), "unknown variant"),
     ] {
