@@ -7,6 +7,9 @@ use std::net::TcpStream;
 use kvorum_e2e::resp::{Answer, Resp};
 use kvorum_e2e::{Cluster, Plan, http, until};
 
+const BY_TOO_MUCH: &[u8] =
+    br#"{"then": [{"op": "increment", "key": "k", "by": 9223372036854775808}]}"#;
+
 /// One node is enough: what is refused never reaches the others.
 struct Target {
     cluster: Cluster,
@@ -71,6 +74,15 @@ fn redis_commands_beyond_the_limits_are_refused_and_the_connection_stays_usable(
         (&["SET", "k", "v", "EX", "-1"], "invalid expire time"),
         (&["SET", "k", "v", "LATER"], "syntax error"),
         (&["MSETNX", "a", "1", "b", "2"], "CROSSSLOT"),
+        (&["SET", "k", "v", "PX", "9223372036854775807"], "invalid expire time"),
+        (&["EXPIRE", "k", "9223372036854775807"], "invalid expire time"),
+        (&["INCRBY", "k", "9223372036854775808"], "not an integer or out of range"),
+        (&["DECRBY", "k", "-9223372036854775808"], "overflow"),
+        (&["SETRANGE", "k", "1099511627776", "v"], "maximum allowed size"),
+        (&["SETBIT", "k", "4294967295", "1"], "maximum allowed size"),
+        (&["EXEC"], "EXEC without MULTI"),
+        (&["KV.CONSISTENCY", "READ", "stale:4294967296"], "4294967295"),
+        (&["KV.CONSISTENCY", "WRITE", "stale:0"], "one, quorum and all"),
         (&["SELECT", "99999"], "ERR"),
     ] {
         assert_error(&client.say(words), &[expected]);
@@ -167,6 +179,24 @@ fn http_requests_that_make_no_sense_get_a_problem_document_that_says_why() {
         ("PUT", "/v1/keyspaces/default/keys/k?tll_ms=5", &[], b"v", 400, "tll_ms"),
         ("PUT", "/v1/keyspaces/default/keys/k?ttl_ms=soon", &[], b"v", 400, "ttl_ms"),
         ("PUT", key, &[("X-Kvorum-Consistency", "most")], b"v", 400, "X-Kvorum-Consistency"),
+        ("PUT", key, &[("X-Kvorum-Consistency", "stale:4294967296")], b"v", 400, "4294967295"),
+        ("PUT", key, &[("X-Kvorum-Consistency", "stale:5")], b"v", 400, "quorum"),
+        ("GET", key, &[("X-Kvorum-Consistency", "one")], b"", 400, "lease"),
+        ("PUT", key, &[("Idempotency-Key", "\"open")], b"v", 400, "Idempotency-Key"),
+        ("PUT", key, &[("Idempotency-Key", &long_key)], b"v", 400, "255"),
+        ("PUT", key, &[("Idempotency-Key", "a"), ("Idempotency-Key", "b")], b"v", 400, "once"),
+        ("PUT", key, &[("If-Match", "version")], b"v", 400, "ETag"),
+        ("PUT", key, &[("If-Match", "*")], b"v", 412, "no value"),
+        (
+            "PUT",
+            "/v1/keyspaces/default/keys/k?ttl_ms=3155760000001",
+            &[],
+            b"v",
+            400,
+            "3155760000000",
+        ),
+        ("POST", "/v1/keyspaces/default/txn", &json, b"{\"then\": [{\"op\": ", 400, "EOF"),
+        ("POST", "/v1/keyspaces/default/txn", &json, BY_TOO_MUCH, 400, "i64"),
         ("GET", "/v1/nothing/here", &[], b"", 404, "/v1/nothing/here"),
         ("PATCH", key, &[], b"v", 405, "PATCH"),
     ] {
@@ -181,6 +211,11 @@ fn http_requests_that_make_no_sense_get_a_problem_document_that_says_why() {
         let detail = problem["detail"].as_str().unwrap_or_default();
         assert!(!detail.is_empty() && detail.contains(word), "{place}: {word:?} in {detail}");
     }
+    let cut =
+        b"PUT /v1/keyspaces/default/keys/k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\ncut";
+    let mut stream = TcpStream::connect(("127.0.0.1", target.http_port())).unwrap();
+    stream.write_all(cut).unwrap();
+    drop(stream);
     target.assert_unharmed();
 }
 
