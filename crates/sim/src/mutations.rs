@@ -55,13 +55,15 @@ impl Mutation {
             (Group::NonBlockingRepair, &[E4]),
             (Group::StampWithWallClock, &[E6]),
         ];
-        let raft: [(Raft, &[Property]); 8] = [
+        let raft: [(Raft, &[Property]); 10] = [
             (Raft::PromiseBeforeDurable, &[S1, S3]),
             (Raft::ReadWithoutRound, &[S1]),
             (Raft::ForgetApplied, &[S1, S3, S4]),
             (Raft::ExpireByOwnClock, &[S1]),
             (Raft::RefuseProposed, &[S2, S3]),
             (Raft::FollowerReadWithoutIndex, &[S1]),
+            (Raft::NoWaitForLease, &[S1]),
+            (Raft::LeaseByWallClock, &[S1]),
             (Raft::StaleWithoutBound, &[S5]),
             (Raft::ApplyTwice, &[S1, S3]),
         ];

@@ -47,6 +47,8 @@ enum Fault {
     Pause,
     CutOneWay,
     Isolate,
+    /// A node is cut off, and only the others know.
+    Depose,
     Reset,
     HealNetwork,
     ClockJump,
@@ -169,6 +171,7 @@ impl World {
             Fault::Pause => self.pause(host),
             Fault::CutOneWay => self.cut_one_way(host),
             Fault::Isolate => self.isolate(host),
+            Fault::Depose => self.depose(host, self.settings.faults.clocks),
             Fault::Reset => self.reset(host),
             Fault::HealNetwork => {
                 self.network.heal();
@@ -316,7 +319,15 @@ const POWER_CUTS: &[Fault] = &[
     Fault::PowerCutAtWork,
     Fault::PowerCutAtWork,
 ];
-const CUTS: &[Fault] =
-    &[Fault::CutOneWay, Fault::Isolate, Fault::Reset, Fault::HealNetwork, Fault::HealNetwork];
+const CUTS: &[Fault] = &[
+    Fault::CutOneWay,
+    Fault::Isolate,
+    Fault::Depose,
+    Fault::Depose,
+    Fault::Reset,
+    Fault::HealNetwork,
+    Fault::HealNetwork,
+    Fault::HealNetwork,
+];
 const DISKS: &[Fault] =
     &[Fault::DamageDisk, Fault::Rot, Fault::Rot, Fault::ImageDisk, Fault::SyncError];
