@@ -17,15 +17,11 @@ pub const MAX_REPLICATION: usize = 7;
 /// The replication factor of a cluster that does not choose one, if it has that many nodes.
 pub const DEFAULT_REPLICATION: usize = 3;
 
-const PARTITIONS_PER_NODE: usize = 32;
-const MIN_PARTITIONS: usize = 256;
+/// The most partitions of a placement.
 const MAX_PARTITIONS: usize = 4096;
 
 /// The keyspace of a showcase beside `default`.
 const EVENTUAL: KeyspaceId = KeyspaceId(2);
-/// How many partitions a strong placement has. Each is a Raft group, so they are fewer than those
-/// of an eventual one.
-const STRONG_PARTITIONS: usize = 64;
 
 /// What a new cluster is to be like. The nodes that found it together must agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,23 +89,25 @@ pub fn initial_layout(nodes: &[NodeId], wishes: &Wishes) -> Result<Layout, Place
     if wishes.showcase {
         keyspaces.push(keyspace(EVENTUAL, "eventual", Mode::Eventual));
     }
-    let placements = modes.into_iter().map(|mode| {
-        let partitions = match mode {
-            Mode::Eventual => partitions(nodes.len()),
-            Mode::Strong => STRONG_PARTITIONS,
-        };
-        Placement::new(place(&nodes, partitions, asked))
-    });
+    let placements = modes
+        .into_iter()
+        .map(|mode| Placement::new(place(&nodes, partitions(mode, nodes.len()), asked)));
     let placements = placements.collect::<Result<_, _>>()?;
     Ok(Layout::new(1, nodes, keyspaces, placements)?)
 }
 
-/// How many partitions an eventual placement has over `nodes` nodes: a power of two, about 32 per
-/// node, so that one replica more or less is a small part of what a node holds.
+/// How many partitions a placement over `nodes` nodes has: a power of two.
+///
+/// Eventual ones have about 32 per node, and 256 at least, so that one replica more or less is a
+/// small part of what a node holds. Strong ones have about 4 per node, and 16 at least: each is a
+/// Raft group, and what a turn brings costs less the fewer groups share it.
 #[must_use]
-pub fn partitions(nodes: usize) -> usize {
-    let wanted = nodes.min(MAX_PARTITIONS) * PARTITIONS_PER_NODE;
-    wanted.next_power_of_two().clamp(MIN_PARTITIONS, MAX_PARTITIONS)
+pub fn partitions(mode: Mode, nodes: usize) -> usize {
+    let (per_node, least) = match mode {
+        Mode::Eventual => (32, 256),
+        Mode::Strong => (4, 16),
+    };
+    (nodes.min(MAX_PARTITIONS) * per_node).next_power_of_two().clamp(least, MAX_PARTITIONS)
 }
 
 /// The replicas of `partitions` partitions, primary first. Every list has `replication` distinct

@@ -66,8 +66,10 @@ proptest! {
 
 #[test]
 fn the_number_of_partitions_follows_the_number_of_nodes() {
-    let counts = [1, 3, 8, 9, 16, 17, 100, 128, 129, 100_000].map(partitions);
-    assert_eq!(counts, [256, 256, 256, 512, 512, 1024, 4096, 4096, 4096, 4096]);
+    let nodes = [1, 3, 8, 9, 16, 17, 100, 128, 129, 100_000];
+    let of = |mode| nodes.map(|nodes| partitions(mode, nodes));
+    assert_eq!(of(Mode::Eventual), [256, 256, 256, 512, 512, 1024, 4096, 4096, 4096, 4096]);
+    assert_eq!(of(Mode::Strong), [16, 16, 32, 64, 64, 128, 512, 512, 1024, 4096]);
 }
 
 #[test]
@@ -106,7 +108,7 @@ fn the_default_keyspace_is_strong_unless_wished_otherwise_and_a_showcase_adds_an
     };
     let named =
         |name: &str, mode, placement, partitions| (name.to_owned(), mode, placement, partitions);
-    let strong = named("default", Mode::Strong, 0, STRONG_PARTITIONS);
+    let strong = named("default", Mode::Strong, 0, 16);
     assert_eq!(keyspaces(None, false), std::slice::from_ref(&strong));
     let eventual = named("eventual", Mode::Eventual, 1, 256);
     assert_eq!(keyspaces(Some(Mode::Strong), true), [strong, eventual]);
