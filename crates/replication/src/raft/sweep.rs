@@ -55,8 +55,9 @@ impl Running {
         if more {
             self.proposals.renew();
         }
-        // What there is no room for now is found again, like what waits for its time.
-        let removed = over.is_empty() || ctx.store.commit(&over).is_ok();
+        // What there is no room for now is found again, like what waits for its time; and nobody waits
+        // until a removal is durable: what comes back with a crash is removed again.
+        let removed = over.is_empty() || ctx.store.commit_unawaited(&over).is_ok();
         let next = if removed && !more {
             let behind = (number + 1 < options.keyspaces.len()).then(|| begin_of(number + 1));
             page.next.map(|next| (number, next)).or(behind)
