@@ -34,6 +34,16 @@ pub enum Consistency {
     },
 }
 
+/// Those that are only a word.
+const WORDS: [Consistency; 6] = [
+    Consistency::One,
+    Consistency::Quorum,
+    Consistency::All,
+    Consistency::Lease,
+    Consistency::Safe,
+    Consistency::Follower,
+];
+
 /// The word before the milliseconds of [`Consistency::Stale`].
 const STALE: &str = "stale:";
 
@@ -111,17 +121,7 @@ impl FromStr for Consistency {
             let max_ms = max_ms.parse().map_err(|_| UnknownConsistency)?;
             return Ok(Consistency::Stale { max_ms });
         }
-        [
-            Consistency::One,
-            Consistency::Quorum,
-            Consistency::All,
-            Consistency::Lease,
-            Consistency::Safe,
-            Consistency::Follower,
-        ]
-        .into_iter()
-        .find(|level| level.to_string() == text)
-        .ok_or(UnknownConsistency)
+        WORDS.into_iter().find(|level| level.to_string() == text).ok_or(UnknownConsistency)
     }
 }
 
@@ -138,19 +138,13 @@ mod tests {
     use super::*;
     use crate::Want;
 
-    const ALL: [Consistency; 7] = [
-        Consistency::One,
-        Consistency::Quorum,
-        Consistency::All,
-        Consistency::Lease,
-        Consistency::Safe,
-        Consistency::Follower,
-        Consistency::Stale { max_ms: 500 },
-    ];
+    fn all() -> impl Iterator<Item = Consistency> {
+        WORDS.into_iter().chain([Consistency::Stale { max_ms: 500 }])
+    }
 
     #[test]
     fn every_level_is_read_as_it_is_written() {
-        for level in ALL {
+        for level in all() {
             assert_eq!(level.to_string().parse(), Ok(level));
             assert_eq!(level.to_string().to_uppercase().parse(), Ok(level));
         }
@@ -164,7 +158,7 @@ mod tests {
         let read = Op::Get { key: "k".into(), want: Want::Value };
         let write = Op::Delete { key: "k".into() };
         let known = |mode, op: &Op| {
-            let known = ALL.into_iter().filter(|level| level.check(mode, op).is_ok());
+            let known = all().filter(|level| level.check(mode, op).is_ok());
             known.map(|level| level.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(known(Mode::Eventual, &read), ["one", "quorum", "all"]);

@@ -19,6 +19,14 @@ fn count(outcome: Option<Outcome<Reply>>) -> i64 {
     }
 }
 
+/// Asks a node for a number, and waits for the answer.
+fn read_count(world: &mut World, node: usize, key: &str) -> i64 {
+    let read = world.ask(id(node), get(key));
+    world.end_turn(id(node));
+    world.live(Duration::from_millis(50));
+    count(world.answer(read))
+}
+
 /// Four nodes; partition 0 lies on the first three, of which the first leads.
 fn four() -> (World, String) {
     let mut world = World::strong(4, |_| {});
@@ -47,10 +55,7 @@ fn every_node_finds_the_leader_and_nothing_is_executed_twice() {
             assert!(matches!(answer, Some(Ok(Reply::Txn(_)))), "node {node}: {answer:?}");
         }
     }
-    let read = world.ask(id(4), get(&key));
-    world.end_turn(id(4));
-    world.live(Duration::from_millis(50));
-    assert_eq!(count(world.answer(read)), 20);
+    assert_eq!(read_count(&mut world, 4, &key), 20);
 }
 
 #[test]
@@ -103,10 +108,7 @@ fn what_has_left_is_sent_again_under_its_name_and_done_once() {
     assert!(matches!(world.answer(left[0]), Some(Ok(Reply::Txn(_)))));
     assert!(matches!(world.answer(stayed), Some(Ok(Reply::Txn(_)))));
     assert!((1..=3).contains(&count(world.answer(left[1]))));
-    let read = world.ask(id(4), get(&key));
-    world.end_turn(id(4));
-    world.live(Duration::from_millis(50));
-    assert_eq!(count(world.answer(read)), 3);
+    assert_eq!(read_count(&mut world, 4, &key), 3);
 }
 
 #[test]
@@ -145,10 +147,7 @@ fn a_write_of_a_lost_leader_is_answered_by_the_next_one() {
     world.live(PATIENCE);
     let answer = world.answer(write);
     assert!(matches!(answer, Some(Ok(Reply::Txn(_)))), "{answer:?}");
-    let read = world.ask(id(4), get(&key));
-    world.end_turn(id(4));
-    world.live(Duration::from_millis(50));
-    assert_eq!(count(world.answer(read)), 2);
+    assert_eq!(read_count(&mut world, 4, &key), 2);
 }
 
 /// How many of the sixteen partitions a node leads, as it believes.
@@ -176,10 +175,7 @@ fn a_node_that_leaves_hands_over_everything_and_goes_on_answering() {
         let answer = world.answer(ticket);
         assert!(matches!(answer, Some(Ok(Reply::Txn(_)))), "{answer:?}");
     }
-    let read = world.ask(id(1), get(&key));
-    world.end_turn(id(1));
-    world.live(Duration::from_millis(50));
-    assert_eq!(count(world.answer(read)), 200);
+    assert_eq!(read_count(&mut world, 1, &key), 200);
     world.live(Duration::from_secs(10));
     assert_eq!(led_by(&mut world, 1), 0, "nothing is handed back to it");
 }
