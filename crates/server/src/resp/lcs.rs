@@ -34,9 +34,10 @@ pub(super) fn lcs(call: &mut Call<'_, '_>) -> Planned {
         let mut values = answer.steps.into_iter().map(|done| text(done.previous));
         let (Some(a), Some(b)) = (values.next(), values.next()) else { return Err(incomplete()) };
         let table = Table::new(&a, &b).ok_or_else(|| {
-            ErrorReply::err(
-                "Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
-            )
+            ErrorReply::err(format!(
+                "Insufficient memory for LCS: the product of both lengths, each with one added, is \
+                 at most {MAX_CELLS}; use GET of both keys and compare the values yourself"
+            ))
         })?;
         say(&table, options, finish);
         Ok(())
