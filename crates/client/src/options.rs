@@ -20,7 +20,8 @@ pub struct Options {
     /// How long a request may take, repetitions included: up to 30 s, 2 s unless set.
     pub timeout: Duration,
     /// How many requests in ten may be repeated over the long run; zero turns repeating off, and
-    /// with it the names that writes to strong keyspaces have for it. A limit, because repeating everything is the wrong answer to an overloaded cluster.
+    /// with it the names that writes to strong keyspaces have for it. A limit, because repeating
+    /// everything is the wrong answer to an overloaded cluster.
     pub retries_per_ten: u32,
 }
 

@@ -1,7 +1,8 @@
 //! The state machine: what the commands of the log do to the keys of the partition.
 //!
 //! Applying is a function of the log alone: the time is the entry's, versions are what the log's own
-//! hybrid clock reads, which no two entries share, and nothing asks a clock, a random number or a limit that could differ between replicas.
+//! hybrid clock reads, which no two entries share, and nothing asks a clock, a random number or a
+//! limit that could differ between replicas.
 //!
 //! Changes gather in an overlay and are committed to the store together with how far the log is
 //! applied, in one frame, so that no crash can apply a command twice or by half.
