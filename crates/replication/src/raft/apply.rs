@@ -58,7 +58,11 @@ struct Memory<'a> {
 
 impl Memory<'_> {
     /// What to answer to a command instead of doing it; nothing if it must be done.
-    fn answer(&self, command: &Command) -> Result<Option<Outcome<Reply>>, WireError> {
+    fn answer(
+        &self,
+        command: &Command,
+        fingerprint: u64,
+    ) -> Result<Option<Outcome<Reply>>, WireError> {
         if self.options.applies_twice() {
             return Ok(None);
         }
@@ -68,18 +72,17 @@ impl Memory<'_> {
             return Ok(Some(answer));
         }
         let Some(key) = command.key else { return Ok(None) };
-        self.clients.answer(key, command.fingerprint(), self.majority)
+        self.clients.answer(key, fingerprint, self.majority)
     }
 
     /// Remembers what a command has answered.
-    fn remember(&mut self, at: At, command: &Command, reply: &Reply) {
+    fn remember(&mut self, at: At, command: &Command, fingerprint: u64, reply: &Reply) {
         let most = remembered_bytes(&self.options.limits);
         if let Some(attempt) = &command.attempt {
             self.sessions.remember(at, attempt, reply, most);
         }
         if let Some(key) = command.key {
             // All writes of a session are one record.
-            let fingerprint = command.fingerprint();
             self.clients.remember(at, key, fingerprint, reply, most / PART);
         }
     }
@@ -232,12 +235,13 @@ impl Applying {
         };
         let at = At { index: place.index, stamp: state.clock, ordinal: state.ordinal };
         let mut memory = Memory { sessions, clients, majority, options };
-        let outcome = if let Some(answer) = memory.answer(command)? {
+        let fingerprint = if command.key.is_some() { command.fingerprint() } else { 0 };
+        let outcome = if let Some(answer) = memory.answer(command, fingerprint)? {
             answer
         } else {
             let reply = apply.run(command, majority)?;
             self.overhead += command.overhead();
-            memory.remember(at, command, &reply);
+            memory.remember(at, command, fingerprint, &reply);
             Ok(reply)
         };
         let number = state.ordinal as usize;

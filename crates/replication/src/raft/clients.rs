@@ -14,6 +14,7 @@ use kvorum_core::{Error, Hlc, IdempotencyKey, Outcome, Reply};
 
 use super::kept::Kept;
 use super::sessions::At;
+use super::state::get_ordinal;
 use crate::wire::WireError;
 use crate::wire::primitive::{
     get_optional, get_size, get_varint, put_optional, put_size, put_varint,
@@ -31,6 +32,8 @@ const KEPT_MS: u64 = 60 * 60 * 1000;
 const AT_ONCE: usize = 8;
 /// Bytes of a session, and of one of its writes, beside answers.
 const OVERHEAD: usize = 64;
+/// Bytes that a change of the store takes beside the session.
+const CHANGE: usize = 128;
 
 const FORMAT: u8 = 1;
 
@@ -43,6 +46,8 @@ pub(super) struct Clients {
     bytes: usize,
     /// What the store does not have.
     changed: BTreeSet<u128>,
+    /// Bytes of a commit that this takes, at most.
+    changed_bytes: usize,
 }
 
 /// One session.
@@ -99,7 +104,9 @@ impl Clients {
     ) {
         let At { stamp, ordinal, .. } = at;
         let kept = Kept::of(reply, most);
-        let mut session = self.take(key.client).unwrap_or_default();
+        let former = self.take(key.client);
+        let before = former.as_ref().map_or(0, Session::weight);
+        let mut session = former.unwrap_or_default();
         session.used = (stamp, ordinal);
         session.writes.insert(key.seq, Write { fingerprint, stamp, ordinal, kept });
         if session.writes.len() > WRITES
@@ -107,8 +114,8 @@ impl Clients {
         {
             session.forgotten = session.forgotten.max(Some(seq));
         }
+        self.note_change(key.client, before, session.weight());
         self.put(key.client, session);
-        self.changed.insert(key.client);
         for _ in 0..AT_ONCE {
             let Some((&(used, _), &oldest)) = self.order.first_key_value() else { break };
             let too_old = used.wall_ms().saturating_add(KEPT_MS) <= stamp.wall_ms();
@@ -116,9 +123,15 @@ impl Clients {
             if !too_old && !too_many {
                 break;
             }
-            self.take(oldest);
-            self.changed.insert(oldest);
+            let before = self.take(oldest).map_or(0, |session| session.weight());
+            self.note_change(oldest, before, 0);
         }
+    }
+
+    /// Notes that the store lacks what became of a session, and how much that weighed and weighs.
+    fn note_change(&mut self, client: u128, before: usize, now: usize) {
+        let counted = if self.changed.insert(client) { 0 } else { CHANGE + before };
+        self.changed_bytes = self.changed_bytes + CHANGE + now - counted;
     }
 
     /// Adds a session as it is.
@@ -146,13 +159,14 @@ impl Clients {
     }
 
     /// Bytes of a commit that the changes take, at most.
-    pub(super) fn changed_bytes(&self) -> usize {
-        self.changed().map(|(_, session)| 128 + session.map_or(0, Session::weight)).sum()
+    pub(super) const fn changed_bytes(&self) -> usize {
+        self.changed_bytes
     }
 
     /// The store has all changes.
     pub(super) fn committed(&mut self) {
         self.changed.clear();
+        self.changed_bytes = 0;
     }
 }
 
@@ -202,10 +216,6 @@ impl Session {
         }
         Ok(session)
     }
-}
-
-fn get_ordinal(input: &mut Bytes) -> Result<u32, WireError> {
-    u32::try_from(get_varint(input)?).map_err(|_| WireError("too many commands"))
 }
 
 #[cfg(test)]

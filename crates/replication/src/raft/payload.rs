@@ -2,17 +2,19 @@
 //!
 //! `format u8 | time u64 | count varint | commands`, little endian; a command is
 //! `kind u8 | session u32 | number varint | since varint | client's session u128 | client's number
-//! varint | keyspace u32 | fields`. The kind says which
-//! parts of its name it has: commands of one turn are mostly of one session, which is then said once,
-//! and their numbers as differences. An entry without bytes is the one by which a new leader learns
-//! what is committed.
+//! varint | keyspace u32 | fields`. The kind says which parts of its name it has: commands of one
+//! turn are mostly of one session, which is then said once, and their numbers as differences. An
+//! entry without bytes is the one by which a new leader learns what is committed.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{Attempt, Change, Expiry, Hlc, IdempotencyKey, KeyspaceId, Txn, Writer};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::wire::WireError;
-use crate::wire::primitive::{get_bytes, get_size, get_varint, put_bytes, put_size, put_varint};
+use crate::wire::primitive::{
+    get_bytes, get_idempotency_key, get_size, get_varint, put_bytes, put_idempotency_key, put_size,
+    put_varint,
+};
 use crate::wire::txn::{get_expiry, get_txn, put_expiry, put_txn};
 
 const FORMAT: u8 = 2;
@@ -127,8 +129,7 @@ fn put_command(out: &mut BytesMut, command: &Command, last: &mut Last) {
     let key = if command.key.is_some() { named::KEY } else { 0 };
     put_name(out, command.kind() | key, command.attempt.as_ref(), last);
     if let Some(key) = command.key {
-        out.put_u128_le(key.client);
-        put_varint(out, key.seq);
+        put_idempotency_key(out, key);
     }
     put_what(out, command);
 }
@@ -176,14 +177,10 @@ fn get_name(input: &mut Bytes, kind: u8, last: &mut Last) -> Result<Option<Attem
     Ok(Some(Attempt { session: last.0, seq: last.1, since }))
 }
 
-fn get_key(input: &mut Bytes) -> Result<IdempotencyKey, WireError> {
-    Ok(IdempotencyKey { client: input.try_get_u128_le()?, seq: get_varint(input)? })
-}
-
 fn get_command(input: &mut Bytes, last: &mut Last) -> Result<Command, WireError> {
     let kind = input.try_get_u8()?;
     let attempt = get_name(input, kind, last)?;
-    let key = if kind & named::KEY == 0 { None } else { Some(get_key(input)?) };
+    let key = if kind & named::KEY == 0 { None } else { Some(get_idempotency_key(input)?) };
     let keyspace = KeyspaceId(input.try_get_u32_le()?);
     let what = match kind & !named::MASK {
         1 => What::Put {

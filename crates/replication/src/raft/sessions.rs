@@ -26,6 +26,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{Attempt, Error, Hlc, Outcome, Reply, Writer};
 
 use super::kept::{KINDS, Kept};
+use super::state::get_ordinal;
 use crate::wire::WireError;
 use crate::wire::primitive::{get_bytes, get_size, get_varint, put_bytes, put_size, put_varint};
 
@@ -308,8 +309,7 @@ fn get_done(input: &mut Bytes, last: &mut Last) -> Result<Done, WireError> {
     if flags > KINDS | flag::ALL {
         return Err(WireError("unknown kind of a remembered command"));
     }
-    let skipped = if flags & flag::SKIPS == 0 { 0 } else { get_varint(input)? };
-    let skipped = u32::try_from(skipped).map_err(|_| WireError("too many commands"))?;
+    let skipped = if flags & flag::SKIPS == 0 { 0 } else { get_ordinal(input)? };
     let too_many = WireError("too many commands");
     let ordinal = last.next.checked_add(skipped).ok_or(too_many)?;
     let other = flags & flag::SESSION != 0;
@@ -333,8 +333,7 @@ impl Progress {
         }
         let mut progress = Progress {
             applied: get_varint(input)?,
-            ordinal: u32::try_from(get_varint(input)?)
-                .map_err(|_| WireError("too many commands"))?,
+            ordinal: get_ordinal(input)?,
             clock: Hlc(get_varint(input)?),
             forgotten: Hlc(get_varint(input)?),
             entries: Vec::new(),

@@ -67,8 +67,7 @@ impl State {
         }
         Ok(State {
             applied: get_varint(input)?,
-            ordinal: u32::try_from(get_varint(input)?)
-                .map_err(|_| WireError("too many commands"))?,
+            ordinal: get_ordinal(input)?,
             clock: Hlc(get_varint(input)?),
             dropped: get_varint(input)?,
             dropped_term: get_varint(input)?,
@@ -78,6 +77,14 @@ impl State {
             conf: get_members(input)?,
         })
     }
+}
+
+/// Takes the number of a command in its entry.
+///
+/// # Errors
+/// [`WireError`] if there is none, or no entry has so many.
+pub(super) fn get_ordinal(input: &mut Bytes) -> Result<u32, WireError> {
+    u32::try_from(get_varint(input)?).map_err(|_| WireError("too many commands"))
 }
 
 /// Appends who is a member: four lists of Raft's names, and whether a change of members completes

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut, TryGetError};
-use kvorum_core::{Cursor, Header, Hlc, Slot, Version, Want, Writer};
+use kvorum_core::{Cursor, Header, Hlc, IdempotencyKey, Slot, Version, Want, Writer};
 
 use super::WireError;
 
@@ -160,6 +160,20 @@ pub fn get_version(input: &mut Bytes) -> Result<Version, WireError> {
     let hlc = Hlc(input.try_get_u64_le()?);
     let writer = Writer(input.try_get_u32_le()?);
     Ok(Version { hlc, writer })
+}
+
+/// Appends a client's name for a write: `session u128 | number`.
+pub fn put_idempotency_key(out: &mut BytesMut, key: IdempotencyKey) {
+    out.put_u128_le(key.client);
+    put_varint(out, key.seq);
+}
+
+/// Takes a client's name for a write.
+///
+/// # Errors
+/// [`WireError`] if there is none.
+pub fn get_idempotency_key(input: &mut Bytes) -> Result<IdempotencyKey, WireError> {
+    Ok(IdempotencyKey { client: input.try_get_u128_le()?, seq: get_varint(input)? })
 }
 
 /// Appends a slot: u16.

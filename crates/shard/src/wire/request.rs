@@ -1,13 +1,11 @@
 //! The encoding of a forwarded request.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use kvorum_core::{
-    Consistency, IdempotencyKey, Identity, KeyspaceId, Mono, Op, Request, ScanLimit,
-};
+use kvorum_core::{Consistency, Identity, KeyspaceId, Mono, Op, Request, ScanLimit};
 use kvorum_replication::wire::WireError;
 use kvorum_replication::wire::primitive::{
-    get_bytes, get_cursor, get_optional, get_size, get_varint, get_version, get_want, put_bytes,
-    put_cursor, put_optional, put_size, put_varint, put_version, put_want,
+    get_bytes, get_cursor, get_idempotency_key, get_optional, get_size, get_version, get_want,
+    put_bytes, put_cursor, put_idempotency_key, put_optional, put_size, put_version, put_want,
 };
 use kvorum_replication::wire::txn::{get_expiry, get_txn, put_expiry, put_txn};
 
@@ -19,7 +17,7 @@ pub(super) fn encode(request: &Request, out: &mut BytesMut) {
     out.put_u32_le(request.keyspace.0);
     put_consistency(out, request.consistency);
     put_optional(out, request.min_version, put_version);
-    put_optional(out, request.key, put_key);
+    put_optional(out, request.key, put_idempotency_key);
     encode_op(&request.op, out);
 }
 
@@ -30,19 +28,10 @@ pub(super) fn decode(input: &mut Bytes) -> Result<Request, WireError> {
     let keyspace = KeyspaceId(input.try_get_u32_le()?);
     let consistency = get_consistency(input)?;
     let min_version = get_optional(input, get_version)?;
-    let key = get_optional(input, get_key)?;
+    let key = get_optional(input, get_idempotency_key)?;
     let op = decode_op(input)?;
     let deadline = Mono::default();
     Ok(Request { identity, keyspace, op, consistency, min_version, key, deadline })
-}
-
-fn put_key(out: &mut BytesMut, key: IdempotencyKey) {
-    out.put_u128_le(key.client);
-    put_varint(out, key.seq);
-}
-
-fn get_key(input: &mut Bytes) -> Result<IdempotencyKey, WireError> {
-    Ok(IdempotencyKey { client: input.try_get_u128_le()?, seq: get_varint(input)? })
 }
 
 fn put_consistency(out: &mut BytesMut, level: Option<Consistency>) {

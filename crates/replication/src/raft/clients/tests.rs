@@ -42,6 +42,27 @@ fn a_key_is_answered_as_before_and_another_request_under_it_is_refused() {
 }
 
 #[test]
+fn what_the_store_lacks_is_weighed_as_it_is_now() {
+    let mut clients = Clients::default();
+    let weighed = |clients: &Clients| -> usize {
+        clients.changed().map(|(_, session)| CHANGE + session.map_or(0, Session::weight)).sum()
+    };
+    for round in 0..3 {
+        for seq in 0..40 {
+            // The sessions of the round before are too old by now.
+            let at = at(round * 2 * KEPT_MS + seq, 0);
+            remember(&mut clients, at, key(u128::from(10 * round + seq % 3), seq));
+            assert_eq!(clients.changed_bytes(), weighed(&clients), "{round}, {seq}");
+        }
+        assert!(clients.changed_bytes() > 0);
+        if round == 1 {
+            clients.committed();
+            assert_eq!(clients.changed_bytes(), 0);
+        }
+    }
+}
+
+#[test]
 fn a_session_keeps_its_last_numbers_and_does_nothing_below_them() {
     let mut clients = Clients::default();
     for seq in 1..=20 {
