@@ -47,6 +47,13 @@ pub struct Operation {
     pub last_look: bool,
 }
 
+impl Operation {
+    /// It was not done, as far as its client knows.
+    pub const fn failed(&self) -> bool {
+        !matches!(self.completed, Some((_, Ending::Told(_))))
+    }
+}
+
 /// How an operation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -182,6 +189,13 @@ impl Strong {
             }
         };
         self.submit(None, object, asked, None, host, now)
+    }
+
+    /// The last of the last looks at an object, of those that write or of the others, failed.
+    pub fn look_failed(&self, object: usize, write: bool) -> bool {
+        let look =
+            |o: &&Operation| o.last_look && o.object == object && o.asked.is_write() == write;
+        self.history.iter().rfind(look).is_some_and(Operation::failed)
     }
 
     fn submit(

@@ -1,5 +1,6 @@
 //! The world of one run: machines, network, clients and faults on one virtual clock.
 
+mod last_look;
 mod links;
 mod lives;
 mod replicas;
@@ -17,7 +18,6 @@ use crate::clients::Clients;
 use crate::host::{EPOCH_MS, Host};
 use crate::nemesis::Nemesis;
 use crate::network::{Network, Packet};
-use crate::node::Node;
 use crate::settings::Settings;
 use crate::strong::{self, Strong};
 use crate::trace::{self, Trace};
@@ -64,8 +64,9 @@ pub(crate) enum Event {
     Look,
     /// The last look at a key.
     LookAt { key: usize },
-    /// The last write to an object of the strong keyspace, or the last look at it.
-    LookAtStrong { object: usize, write: bool },
+    /// The last write to an object of the strong keyspace, or the last look at it; again, if the
+    /// one before it failed.
+    LookAtStrong { object: usize, write: bool, earlier: usize },
     /// The run ends.
     End,
 }
@@ -224,7 +225,9 @@ impl World {
             Event::Heal => self.heal(),
             Event::Look => self.look(),
             Event::LookAt { key } => self.look_at(key),
-            Event::LookAtStrong { object, write } => self.look_at_strong(object, write),
+            Event::LookAtStrong { object, write, earlier } => {
+                self.look_at_strong(object, write, earlier);
+            }
             Event::End => self.end(),
         }
     }
@@ -315,48 +318,6 @@ impl World {
         self.trace.note(self.now, || "healed".to_owned());
         self.nemesis.stop();
         self.after(u64::try_from(SETTLE.as_micros()).unwrap_or(0), Event::Look);
-    }
-
-    /// The last look: everything serves, and nothing is lost.
-    fn look(&mut self) {
-        self.healed = Some(self.now);
-        let whole = |host: &Host| host.node.as_ref().is_some_and(Node::is_whole);
-        if let Some(host) = self.hosts.iter().find(|host| !whole(host)) {
-            let details = format!("node {} does not serve all it holds", host.id);
-            self.violated(Property::RecoversAfterHealing, details);
-        }
-        // One after the other: all at once would be more than a short queue holds.
-        let (keys, objects) = (self.clients.keys(), self.strong.objects());
-        for (key, wait) in (0..keys).zip((0..).step_by(10_000)) {
-            self.after(wait, Event::LookAt { key });
-        }
-        let writing = objects as u64 * 10_000 + 1_000_000;
-        for (object, wait) in (0..objects).zip((0..).step_by(10_000)) {
-            self.after(wait, Event::LookAtStrong { object, write: true });
-            self.after(writing + wait, Event::LookAtStrong { object, write: false });
-        }
-        self.after(3_000_000 + writing + keys.max(objects) as u64 * 10_000, Event::End);
-    }
-
-    fn look_at(&mut self, key: usize) {
-        let host = self.chance.index(self.hosts.len());
-        let (ticket, request) = self.clients.look(key, host, self.now);
-        self.push(host, In::Request { ticket, request });
-    }
-
-    fn look_at_strong(&mut self, object: usize, write: bool) {
-        // Each node in turn, and another one for the read than for the write.
-        let host = (object + usize::from(!write)) % self.hosts.len().max(1);
-        let (ticket, request) = self.strong.look(object, host, write, self.now);
-        self.push(host, In::Request { ticket, request });
-    }
-
-    /// The end: all replicas of a strong partition hold the same.
-    fn end(&mut self) {
-        self.ended = true;
-        if let Err(details) = self.compare_replicas() {
-            self.violated(Property::StrongRecoversAfterHealing, details);
-        }
     }
 }
 
