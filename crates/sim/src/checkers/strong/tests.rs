@@ -88,7 +88,7 @@ fn increments_that_were_lost_or_doubled_are_noticed() {
 fn a_last_look_that_fails_is_noticed() {
     let failed = put(7, 0, 100, Ending::Failed(Executed::No));
     let look = Operation { last_look: true, ..failed };
-    assert_eq!(violated(&[look.clone()]), [Property::StrongRecoversAfterHealing]);
+    assert_eq!(violated(std::slice::from_ref(&look)), [Property::StrongRecoversAfterHealing]);
     let again = put(8, 0, 200, done(false));
     let again = Operation { last_look: true, ..again };
     assert_eq!(violated(&[look.clone(), again.clone()]), []);
