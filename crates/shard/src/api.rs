@@ -36,6 +36,8 @@ pub struct Options {
     pub mutation: Option<leaderless::Mutation>,
     /// A deliberate fault of the shard itself; nothing in a server.
     pub shard_mutation: Option<Mutation>,
+    /// How long replicas of eventual keyspaces wait and what they keep.
+    pub leaderless: leaderless::Limits,
     /// How long replicas of strong keyspaces wait and what they keep.
     pub raft: raft::Limits,
     /// A deliberate fault of those; nothing in a server.
@@ -58,6 +60,7 @@ impl Options {
             seed: 0,
             mutation: None,
             shard_mutation: None,
+            leaderless: leaderless::Limits::SERVER,
             raft: raft::Limits::SERVER,
             raft_mutation: None,
         }

@@ -249,6 +249,7 @@ fn leaderless(
         slots: layout.slots(partition)?,
         members: layout.replicas(partition).to_vec(),
         keyspaces: keyspaces.map(|ks| (ks.id, ks.read, ks.write)).collect(),
+        limits: options.leaderless,
         mutation: options.mutation,
     })))
 }

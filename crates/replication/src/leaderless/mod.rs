@@ -22,6 +22,7 @@
 
 mod answers;
 mod coordinator;
+mod limits;
 mod mutation;
 mod options;
 mod pending;
@@ -36,6 +37,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use limits::Limits;
 pub use mutation::Mutation;
 pub use options::Options;
 pub use replica::Replica;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use kvorum_core::{Consistency, Error, KeyspaceId, NodeId, Outcome, PartitionId, Slot};
 
-use super::Mutation;
+use super::{Limits, Mutation};
 
 /// What a replica is and how it behaves.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Options {
     pub members: Vec<NodeId>,
     /// The keyspaces of the placement, with their default consistency of reads and writes.
     pub keyspaces: Vec<(KeyspaceId, Consistency, Consistency)>,
+    /// How long it waits and what it keeps.
+    pub limits: Limits,
     /// A deliberate fault, to prove that tests notice it; nothing in a server.
     pub mutation: Option<Mutation>,
 }

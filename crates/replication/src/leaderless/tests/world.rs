@@ -381,6 +381,7 @@ fn options(count: usize, mutation: Option<Mutation>) -> Options {
         slots: Slot::default()..=Slot::new(SLOTS - 1).unwrap(),
         members: (1..=count).map(id).collect(),
         keyspaces: vec![(KeyspaceId::DEFAULT, Consistency::Quorum, Consistency::Quorum)],
+        limits: crate::leaderless::Limits::SERVER,
         mutation,
     }
 }
