@@ -9,6 +9,7 @@
 
 mod clock;
 mod consistency;
+pub mod digest;
 mod error;
 mod identity;
 mod keyspace;

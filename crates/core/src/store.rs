@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::digest::Seed;
 use crate::{Header, KeyspaceId, Record, Slot, Want};
 
 /// A log sequence number: the position of a record in a node's log, counted from one.
@@ -179,6 +180,29 @@ pub trait Store {
 
     /// How many records of the slots `first..=last` are not tombstones.
     fn live(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64;
+
+    /// How many records of the slots `first..=last` are tombstones.
+    fn tombstones(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64;
+
+    /// The first of the slots `from..=last` that holds a tombstone or a record that expires, so
+    /// something that may be purged some day. The slots in between take one look each.
+    fn next_mortal(&self, keyspace: KeyspaceId, from: Slot, last: Slot) -> Option<Slot>;
+
+    /// What the hashes of [`Store::sum`] and [`Store::bucket_sums`] are keyed with.
+    fn digest_seed(&self) -> Seed;
+
+    /// The wrapping sum of the item hashes ([`crate::digest`]) of all records of the slots
+    /// `first..=last`, tombstones and expired ones included. It takes one addition per slot and
+    /// reads no record. Zero for local keyspaces ([`KeyspaceId::is_local`]).
+    fn sum(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64;
+
+    /// How finely the sums of a slot are kept: in 2^bits buckets, at most 2^9
+    /// ([`digest::MAX_BITS`](crate::digest::MAX_BITS)).
+    fn bucket_bits(&self, keyspace: KeyspaceId, slot: Slot) -> u8;
+
+    /// The sums of the 2^`bits` buckets of a slot; of the 2^[`Store::bucket_bits`] that are kept
+    /// if those are fewer, so the length tells.
+    fn bucket_sums(&self, keyspace: KeyspaceId, slot: Slot, bits: u8) -> Vec<u64>;
 
     /// Adds a record to the log and the index, and returns its LSN.
     ///

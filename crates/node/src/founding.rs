@@ -12,7 +12,9 @@ use kvorum_cluster::founding::{
     Candidate, Decision, Founding as Core, MEMBERSHIP_KEY, Membership, Persisted, WATERMARKS_KEY,
 };
 use kvorum_cluster::placement::{self, PlacementError, Wishes};
-use kvorum_core::{Hlc, HybridClock, KeyspaceId, Layout, Lsn, Mode, Mono, NodeId, PartitionId};
+use kvorum_core::{
+    Hlc, HybridClock, KeyspaceId, Layout, Lsn, Mode, Mono, NodeId, PartitionId, digest,
+};
 use kvorum_storage::{Recovery, Store};
 
 use crate::{Advertised, Options, PeerAddress, StartError, local};
@@ -305,6 +307,14 @@ impl Founding {
     pub(crate) fn clock(&self, wall_ms: u64) -> Option<HybridClock> {
         match &self.stage {
             Stage::Known(core) => core.clock(wall_ms),
+            Stage::Learning(_) | Stage::Failed(_) => None,
+        }
+    }
+
+    /// What the hashes that replicas compare are keyed with, once the cluster is known.
+    pub(crate) fn digest_seed(&self) -> Option<digest::Seed> {
+        match &self.stage {
+            Stage::Known(core) => core.membership().map(|known| known.founded.digest_seed()),
             Stage::Learning(_) | Stage::Failed(_) => None,
         }
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use kvorum_core::{
-    Change, Cursor, Hlc, Intent, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit,
-    Slot, Store, Stored, Want,
+    Change, Cursor, Header, Hlc, Intent, KeyspaceId, Lsn, Page, ReadError, Record, Refused,
+    ScanLimit, Slot, Store, Stored, Want, digest,
 };
 
 type Place = (KeyspaceId, Slot, Bytes);
@@ -100,6 +100,24 @@ impl MemoryStore {
         lsn
     }
 
+    /// What is known of the records of the slots.
+    fn headers(
+        &self,
+        keyspace: KeyspaceId,
+        first: Slot,
+        last: Slot,
+    ) -> impl Iterator<Item = (&Place, Header)> {
+        let here = self.index.range((keyspace, first, Bytes::new())..);
+        here.take_while(move |((ks, slot, _), _)| *ks == keyspace && *slot <= last)
+            .map(|(place, lsn)| (place, self.record(*lsn).header()))
+    }
+
+    fn sums(&self, keyspace: KeyspaceId, first: Slot, last: Slot, bits: u8) -> Vec<u64> {
+        let hashed = self.headers(keyspace, first, last).filter(|_| !keyspace.is_local());
+        let items = hashed.map(|((_, _, key), header)| (key.as_ref(), header));
+        digest::sums(self.digest_seed(), keyspace, items, bits)
+    }
+
     fn stored(&self, lsn: Lsn) -> Stored {
         Stored {
             header: self.record(lsn).header(),
@@ -178,6 +196,33 @@ impl Store for MemoryStore {
         let here = |(ks, slot, _): &Place| *ks == keyspace && (first..=last).contains(slot);
         let records = self.index.iter().filter(|(place, _)| here(place));
         records.filter(|&(_, &lsn)| self.record(lsn).value.is_some()).count() as u64
+    }
+
+    fn tombstones(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
+        let headers = self.headers(keyspace, first, last);
+        headers.filter(|(_, header)| header.tombstone).count() as u64
+    }
+
+    fn next_mortal(&self, keyspace: KeyspaceId, from: Slot, last: Slot) -> Option<Slot> {
+        let mut headers = self.headers(keyspace, from, last);
+        let mortal = headers.find(|(_, header)| header.tombstone || header.expire_ms != 0);
+        mortal.map(|((_, slot, _), _)| *slot)
+    }
+
+    fn digest_seed(&self) -> digest::Seed {
+        digest::Seed(7)
+    }
+
+    fn sum(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
+        self.sums(keyspace, first, last, 0).into_iter().fold(0, u64::wrapping_add)
+    }
+
+    fn bucket_bits(&self, keyspace: KeyspaceId, slot: Slot) -> u8 {
+        digest::bits_for(self.headers(keyspace, slot, slot).count())
+    }
+
+    fn bucket_sums(&self, keyspace: KeyspaceId, slot: Slot, bits: u8) -> Vec<u64> {
+        self.sums(keyspace, slot, slot, bits.min(self.bucket_bits(keyspace, slot)))
     }
 
     fn put(&mut self, record: Record) -> Result<Lsn, Refused> {

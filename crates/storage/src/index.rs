@@ -1,10 +1,12 @@
 //! The ordered index in memory: where each key's newest record lies, and all of it but the value.
 
 mod key;
+mod sums;
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
 
+use kvorum_core::digest::Seed;
 use kvorum_core::{Header, Hlc, KeyspaceId, Slot, Version, Writer};
 
 use crate::log::RECORD_HEADER;
@@ -164,6 +166,8 @@ pub(crate) struct Index {
     keys: u64,
     key_bytes: u64,
     heap_bytes: u64,
+    /// What sums are keyed with, once that is known.
+    seed: Option<Seed>,
 }
 
 impl Index {
@@ -259,9 +263,14 @@ impl Index {
 
     /// How many keys of the slots are not tombstones.
     pub(crate) fn live(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
-        let range = usize::from(first.get())..=usize::from(last.get());
+        self.range(keyspace, first, last).iter().map(|slot| slot.live).sum()
+    }
+
+    /// The slots `first..=last`, without those at the end that never held anything.
+    fn range(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> &[SlotIndex] {
         let slots = self.keyspaces.get(&keyspace).map(Vec::as_slice).unwrap_or_default();
-        slots.iter().take(range.end() + 1).skip(*range.start()).map(|slot| slot.live).sum()
+        let behind = slots.len().min(usize::from(last.get()) + 1);
+        slots.get(usize::from(first.get())..behind).unwrap_or_default()
     }
 
     /// All slots in (keyspace, slot) order, from `first` on.

@@ -1,7 +1,7 @@
 //! What a node persists about the cluster it belongs to.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kvorum_core::{Layout, NodeId, PartitionId};
+use kvorum_core::{Layout, NodeId, PartitionId, digest};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Candidate;
@@ -47,6 +47,13 @@ impl Founded {
     #[must_use]
     pub fn log_of(&self, node: NodeId) -> Option<u128> {
         self.members.iter().find(|(member, _)| *member == node).map(|(_, log_id)| *log_id)
+    }
+
+    /// What the hashes that replicas compare are keyed with: the logs' ids are drawn at random.
+    #[must_use]
+    pub fn digest_seed(&self) -> digest::Seed {
+        let ids: Vec<u8> = self.members.iter().flat_map(|(_, id)| id.to_le_bytes()).collect();
+        digest::Seed(xxh3_64(&ids))
     }
 
     /// Whether two nodes tell of the same birth. Their accounts may differ in a node that lost its

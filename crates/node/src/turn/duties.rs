@@ -75,6 +75,9 @@ impl Turn {
 
     /// The cluster is known: from now on requests are taken.
     fn serve(&mut self, now: Now) {
+        if let Some(seed) = self.parts.founding.borrow().digest_seed() {
+            self.parts.store.seed_digests(seed);
+        }
         if self.shard.is_some() {
             return;
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kvorum_core::{
-    Change, Cursor, Intent, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit, Slot,
-    Store, Stored, Want,
+    Change, Cursor, Header, Intent, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit,
+    Slot, Store, Stored, Want, digest,
 };
 
 type Place = (KeyspaceId, Slot, Bytes);
@@ -33,6 +33,24 @@ impl MemoryStore {
     /// Loses all records; the log goes on where it was.
     pub(super) fn forget(&mut self) {
         self.records.clear();
+    }
+
+    /// What is known of the records of the slots.
+    fn headers(
+        &self,
+        keyspace: KeyspaceId,
+        first: Slot,
+        last: Slot,
+    ) -> impl Iterator<Item = (&Place, Header)> {
+        let here = self.records.range((keyspace, first, Bytes::new())..);
+        here.take_while(move |((ks, slot, _), _)| *ks == keyspace && *slot <= last)
+            .map(|(place, (_, record))| (place, record.header()))
+    }
+
+    fn sums(&self, keyspace: KeyspaceId, first: Slot, last: Slot, bits: u8) -> Vec<u64> {
+        let hashed = self.headers(keyspace, first, last).filter(|_| !keyspace.is_local());
+        let items = hashed.map(|((_, _, key), header)| (key.as_ref(), header));
+        digest::sums(self.digest_seed(), keyspace, items, bits)
     }
 
     fn stored(&self, lsn: Lsn, record: &Record) -> Stored {
@@ -88,6 +106,33 @@ impl Store for MemoryStore {
     fn live(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
         let here = |(ks, slot, _): &&Place| *ks == keyspace && (first..=last).contains(slot);
         self.records.keys().filter(here).count() as u64
+    }
+
+    fn tombstones(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
+        let headers = self.headers(keyspace, first, last);
+        headers.filter(|(_, header)| header.tombstone).count() as u64
+    }
+
+    fn next_mortal(&self, keyspace: KeyspaceId, from: Slot, last: Slot) -> Option<Slot> {
+        let mut headers = self.headers(keyspace, from, last);
+        let mortal = headers.find(|(_, header)| header.tombstone || header.expire_ms != 0);
+        mortal.map(|((_, slot, _), _)| *slot)
+    }
+
+    fn digest_seed(&self) -> digest::Seed {
+        digest::Seed(7)
+    }
+
+    fn sum(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
+        self.sums(keyspace, first, last, 0).into_iter().fold(0, u64::wrapping_add)
+    }
+
+    fn bucket_bits(&self, keyspace: KeyspaceId, slot: Slot) -> u8 {
+        digest::bits_for(self.headers(keyspace, slot, slot).count())
+    }
+
+    fn bucket_sums(&self, keyspace: KeyspaceId, slot: Slot, bits: u8) -> Vec<u64> {
+        self.sums(keyspace, slot, slot, bits.min(self.bucket_bits(keyspace, slot)))
     }
 
     fn put(&mut self, record: Record) -> Result<Lsn, Refused> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use kvorum_core::{
     Change, Cursor, Intent, KeyspaceId, Lsn, Page, ReadError, Record, Refused, ScanLimit, Slot,
-    Stored, Want,
+    Stored, Want, digest,
 };
 
 use super::Store;
@@ -72,6 +72,31 @@ impl kvorum_core::Store for Store {
         self.index.live(keyspace, first, last)
     }
 
+    fn tombstones(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
+        self.index.tombstones(keyspace, first, last)
+    }
+
+    fn next_mortal(&self, keyspace: KeyspaceId, from: Slot, last: Slot) -> Option<Slot> {
+        self.index.next_mortal(keyspace, from, last)
+    }
+
+    /// [`digest::Seed::default`] before [`Store::seed_digests`]; all sums are zero then.
+    fn digest_seed(&self) -> digest::Seed {
+        self.index.digest_seed().unwrap_or_default()
+    }
+
+    fn sum(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64 {
+        self.index.sum(keyspace, first, last)
+    }
+
+    fn bucket_bits(&self, keyspace: KeyspaceId, slot: Slot) -> u8 {
+        self.index.bucket_bits(keyspace, slot)
+    }
+
+    fn bucket_sums(&self, keyspace: KeyspaceId, slot: Slot, bits: u8) -> Vec<u64> {
+        self.index.bucket_sums(keyspace, slot, bits)
+    }
+
     fn put(&mut self, record: Record) -> Result<Lsn, Refused> {
         self.admit(&record)?;
         self.write(&record)
@@ -100,6 +125,13 @@ impl kvorum_core::Store for Store {
 }
 
 impl Store {
+    /// The cluster is known, and with it what the hashes that replicas compare are keyed with.
+    /// Hashes everything in the index; from now on every change maintains the sums. Before this
+    /// is called nothing is hashed. Nothing happens if the seed is the one there was.
+    pub fn seed_digests(&mut self, seed: digest::Seed) {
+        self.index.seed_digests(seed);
+    }
+
     pub(super) fn count_live(&mut self, entry: &Entry, key_len: usize) {
         if let Some(segment) = self.segments.get_mut(&entry.address().segment) {
             segment.live += 1;
