@@ -1,5 +1,7 @@
 //! A running node: what the driver in the `node` crate holds as well, without its sockets.
 
+mod inputs;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +12,13 @@ use kvorum_cluster::founding::{
     Candidate, Decision, Founding, Hello, MEMBERSHIP_KEY, Persisted, Refusal, WATERMARKS_KEY,
 };
 use kvorum_core::{
-    Error, Hlc, KeyspaceId, Layout, Lsn, NodeId, Now, PartitionId, Record, Slot, Store as _,
-    Version, Writer,
+    Hlc, KeyspaceId, Layout, Lsn, NodeId, Now, PartitionId, Record, Slot, Store as _, Version,
+    Writer,
 };
 use kvorum_shard::{In, Options, Out, Shard};
 use kvorum_storage::{Fatal, Recovery, Store, SyncJob, Work, WorkDone};
 
-/// About how many bytes of log a record takes besides its key and value.
-const RECORD_OVERHEAD: usize = 96;
+use self::inputs::{cost, not_serving};
 
 /// A piece of background work under way.
 pub enum Upkeep {
@@ -377,27 +378,5 @@ impl Node {
             self.news += 1;
         }
         Ok(Some(durable))
-    }
-}
-
-/// About how many bytes of log an input makes this node write.
-fn cost(input: &In) -> usize {
-    match input {
-        In::Request { request, .. } if request.op.is_write() => {
-            request.op.weight() + RECORD_OVERHEAD
-        }
-        In::Frame { body, .. } => body.len() + body.len() / 2,
-        _ => 0,
-    }
-}
-
-/// The answer of a node that does not serve yet.
-fn not_serving(input: &In) -> Option<Out> {
-    match input {
-        In::Request { ticket, .. } => {
-            let outcome = Err(Error::NotServing("starting".into()));
-            Some(Out::Reply { ticket: *ticket, outcome })
-        }
-        _ => None,
     }
 }
