@@ -97,6 +97,10 @@ fn describe() {
     describe_gauge!("kvorum_raft_groups_led", "Partitions of strong keyspaces that it leads");
     describe_gauge!("kvorum_raft_log_bytes", "Bytes of entries that are kept in memory");
     describe_gauge!("kvorum_disk_slow", "Whether the disk is too slow for a leader");
+    describe_gauge!(
+        "kvorum_background_bytes_per_second",
+        "What repair may send at present; less while requests wait for their turn"
+    );
     describe_gauge!("kvorum_waiting_for_log", "Answers and messages that wait for the log");
     describe_gauge!("kvorum_replay_bytes", "Bytes of log that a start would replay");
     describe_gauge!("kvorum_peer_in_flight_bytes", "Bytes sent to a peer and not acknowledged");

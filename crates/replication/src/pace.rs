@@ -5,6 +5,7 @@
 //! latency.
 
 mod allowance;
+mod background;
 mod copies;
 mod kept_log;
 mod latency;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use kvorum_core::{Mono, NodeId};
 
 pub use allowance::Allowance;
+pub use background::{Background, BackgroundLimits, Grant};
 pub use copies::{Copies, Permit};
 pub use kept_log::{KeptLog, KeptLogs};
 pub use latency::Latency;
@@ -28,6 +30,8 @@ pub const HURRY_FLOOR: Duration = Duration::from_millis(2);
 pub struct Pace {
     /// How much may be asked beyond what operations need.
     pub allowance: Allowance,
+    /// What it does without being asked by a client.
+    pub background: Background,
     /// Copies of whole partitions that leave this node.
     pub copies: Copies,
     /// Log entries that the groups of this node keep in memory.
@@ -37,6 +41,12 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// Nothing is known yet of anybody.
+    #[must_use]
+    pub fn new(background: BackgroundLimits) -> Pace {
+        Pace { background: Background::new(background), ..Pace::default() }
+    }
+
     /// A node has answered a read that it was asked at `asked`.
     pub fn answered(&mut self, node: NodeId, asked: Mono, now: Mono) {
         self.latency(node).answered(now, now.since(asked));
@@ -50,6 +60,7 @@ impl Pace {
     /// Forgets a node: whoever comes back under its id may be faster or slower.
     pub fn forget(&mut self, node: NodeId) {
         self.latencies.retain(|(known, _)| *known != node);
+        self.background.forget(node);
     }
 
     /// How long a read waits for a node before it asks one more: as long as all but one in a

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvorum_core::{Layout, Lsn, Mono, NodeId, Outcome, PartitionId, Reply, Request};
+use kvorum_replication::pace::BackgroundLimits;
 use kvorum_replication::{Event, Ticket, leaderless, raft};
 
 use crate::Mutation;
@@ -36,6 +37,8 @@ pub struct Options {
     pub mutation: Option<leaderless::Mutation>,
     /// A deliberate fault of the shard itself; nothing in a server.
     pub shard_mutation: Option<Mutation>,
+    /// How much the node does without being asked by a client.
+    pub background: BackgroundLimits,
     /// How long replicas of eventual keyspaces wait and what they keep.
     pub leaderless: leaderless::Limits,
     /// How long replicas of strong keyspaces wait and what they keep.
@@ -60,6 +63,7 @@ impl Options {
             seed: 0,
             mutation: None,
             shard_mutation: None,
+            background: BackgroundLimits::SERVER,
             leaderless: leaderless::Limits::SERVER,
             raft: raft::Limits::SERVER,
             raft_mutation: None,

@@ -69,7 +69,7 @@ impl Shard {
         let mut groups = Groups::new(factory);
         groups.adopt(&options, &layout);
         let links = Links::new(&options, layout.version());
-        let Options { max_wait, overload_interval, seed, .. } = options;
+        let Options { max_wait, overload_interval, seed, background, .. } = options;
         Shard {
             options,
             layout,
@@ -81,7 +81,7 @@ impl Shard {
             links,
             requests: Requests::default(),
             held: Held::default(),
-            pace: Pace::default(),
+            pace: Pace::new(background),
             shedding: Shedding::new(max_wait, overload_interval, seed),
             local: VecDeque::new(),
             leaders: Leaders::default(),
@@ -99,7 +99,10 @@ impl Shard {
                 self.submit(Origin::Client(ticket), request, None, turn);
             }
             In::Frame { from, body, arrived } => self.receive(from, body, arrived, turn),
-            In::Waited(span) => self.shedding.waited(now.mono, span),
+            In::Waited(span) => {
+                self.shedding.waited(now.mono, span);
+                self.pace.background.waited(now.mono, span);
+            }
             In::Durable(lsn) => self.release(lsn, turn),
             In::PeerUp(node) => {
                 self.disconnect(node, turn);
@@ -196,6 +199,12 @@ impl Shard {
     #[must_use]
     pub fn is_up(&self, node: NodeId) -> bool {
         self.links.is_up(node)
+    }
+
+    /// Bytes per second that this node may send without being asked by a client, at present.
+    #[must_use]
+    pub fn background_rate(&self, now: Mono) -> u64 {
+        self.pace.background.rate(now)
     }
 
     /// Figures for metrics and status.

@@ -44,6 +44,7 @@ pub(super) struct Observer {
     groups_led: Gauge,
     log_bytes: Gauge,
     disk_slow: Gauge,
+    background_rate: Gauge,
 }
 
 impl Observer {
@@ -73,6 +74,7 @@ impl Observer {
             groups_led: gauge!("kvorum_raft_groups_led"),
             log_bytes: gauge!("kvorum_raft_log_bytes"),
             disk_slow: gauge!("kvorum_disk_slow"),
+            background_rate: gauge!("kvorum_background_bytes_per_second"),
         }
     }
 }
@@ -144,6 +146,9 @@ impl Turn {
         observer.show_store(&store);
         observer.keys.set(keys as f64);
         observer.disk_slow.set(f64::from(u8::from(self.disk_pace.is_slow())));
+        let now = self.parts.clock.mono();
+        let rate = self.shard.as_ref().map_or(0, |shard| shard.background_rate(now));
+        observer.background_rate.set(rate as f64);
         for (peer, bytes) in &shard.peer_bytes {
             self.parts.links.set_in_flight(*peer, *bytes);
         }

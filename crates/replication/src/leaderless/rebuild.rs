@@ -10,6 +10,9 @@
 //! **Invariant:** a source's next page is asked for when the former one is stored durably here,
 //! so the rebuild holds one page per source and goes at the pace of the log.
 //!
+//! Pages are asked for within the node's background allowance, each for about as many bytes as the
+//! page before it had.
+//!
 //! **Invariant:** the rebuild does not end while an item is known only as damaged.
 
 use std::time::Duration;
@@ -20,12 +23,15 @@ use kvorum_core::{Cursor, KeyspaceId, Lsn, Mono, NodeId, Record, Refused, Slot, 
 use super::Options;
 use super::pending::OpIds;
 use super::serve::PAGE;
+use crate::pace::Grant;
 use crate::{Context, Message, OpId, PageItem};
 
 /// How long a source may take for a page before it is asked again.
 const PAGE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait before a source that could not help, or a full disk, is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How many bytes the first page of a source is taken to have.
+const FIRST_PAGE: usize = 4 << 10;
 
 /// The progress of a rebuild.
 #[derive(Debug)]
@@ -50,6 +56,8 @@ struct Source {
     state: State,
     /// A record this source holds damaged, which was not stored here when last looked at.
     damaged: Option<RecordId>,
+    /// How many bytes its next page is taken to have.
+    expected: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +128,7 @@ impl Rebuild {
         let asked = sources.find(|source| source.node == from && source.state.is_asked(op));
         let Some(source) = asked else { return };
         let pause = State::Paused { until: ctx.now.mono + PAUSE };
+        source.got(ctx, page.as_ref().map_or(&[], |(items, _)| items));
         let Some((items, next)) = page else {
             // What it told before may have been incomplete as well.
             source.restart(options);
@@ -181,15 +190,20 @@ impl Rebuild {
         }
         // A damaged record may be whole on any member.
         let wanted = if undamaged { self.cover } else { self.sources.len() };
+        let mut allowed = None;
         let mut engaged = self.sources.iter().filter(|source| source.state.is_engaged()).count();
         for source in &mut self.sources {
             let idle = source.state == State::Idle;
             if idle && engaged < wanted && ctx.peers.is_up(source.node) {
+                if let Grant::NotBefore(later) = ctx.pace.background.take(now, 0, source.expected) {
+                    allowed = Some(later);
+                    break;
+                }
                 source.ask(options, ctx, ids.next(ctx.clock.writer()), self.last);
                 engaged += 1;
             }
         }
-        self.wake = self.next_wake(now, engaged < wanted);
+        self.wake = self.next_wake(now, engaged < wanted).into_iter().chain(allowed).min();
         Rebuilding::Still
     }
 
@@ -209,12 +223,20 @@ impl Source {
     fn new(options: &Options, node: NodeId) -> Source {
         let from = Cursor::start_of(*options.slots.start());
         let state = if options.keyspaces.is_empty() { State::Done } else { State::Idle };
-        Source { node, keyspace: 0, from, state, damaged: None }
+        Source { node, keyspace: 0, from, state, damaged: None, expected: FIRST_PAGE }
     }
 
     fn restart(&mut self, options: &Options) {
         self.keyspace = 0;
         self.from = Cursor::start_of(*options.slots.start());
+    }
+
+    /// A page has come: what was taken from the allowance for it is put right.
+    fn got(&mut self, ctx: &mut Context<'_>, items: &[PageItem]) {
+        let value = |item: &PageItem| item.value.as_ref().map_or(0, Bytes::len);
+        let bytes = items.iter().map(|item| item.key.len() + value(item)).sum();
+        ctx.pace.background.correct(self.expected, items.len(), bytes);
+        self.expected = bytes;
     }
 
     /// The page is stored: on to the next page, the next keyspace, or the end.
