@@ -3,6 +3,7 @@
 
 mod answer;
 mod batch;
+mod chunks;
 mod compat;
 mod cursor;
 mod idempotency;
@@ -21,6 +22,7 @@ use kvorum_node::{NodeStatus, Status};
 use crate::backend::Backend;
 
 pub use answer::{Lookup, Written};
+pub use chunks::{Chunk, ChunkReader, Pair};
 pub use compat::{Stale, Text};
 pub use cursor::{decode_cursor, encode_cursor};
 pub use idempotency::ClientKey;

@@ -3,6 +3,7 @@
 
 mod key_value;
 mod kv_store;
+mod ration;
 mod replicator;
 
 use kvorum_core::{Error, Header};

@@ -51,6 +51,12 @@ pub fn unimplemented(what: &str) -> Status {
     with_metadata(Code::Unimplemented, what.to_owned(), "UNIMPLEMENTED", "no")
 }
 
+/// The status of a call that the node has no time for at present; nothing was executed.
+#[must_use]
+pub fn busy(what: &str) -> Status {
+    with_metadata(Code::ResourceExhausted, what.to_owned(), "OVERLOAD", "no")
+}
+
 fn with_metadata(
     code: Code,
     message: String,
