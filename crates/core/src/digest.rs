@@ -54,13 +54,17 @@ pub const fn bucket(key_hash: u64, bits: u8) -> usize {
     if bits == 0 { 0 } else { (key_hash >> (64 - bits as u32)) as usize }
 }
 
-/// How finely a slot with so many items is divided: the least bits at which a bucket holds
-/// [`BUCKET_ITEMS`] on average, at most [`MAX_BITS`].
+/// From one division of a slot to the next finer one the number of buckets grows eightfold, so that
+/// the items of a slot that grows are seldom hashed anew.
+const STEP: u8 = 3;
+
+/// How finely a slot with so many items is divided: 0, 3, 6 or 9 bits, the least at which a bucket
+/// holds at most [`BUCKET_ITEMS`] on average, or [`MAX_BITS`].
 #[must_use]
 pub const fn bits_for(items: usize) -> u8 {
     let mut bits = 0;
     while bits < MAX_BITS && items > BUCKET_ITEMS << bits {
-        bits += 1;
+        bits += STEP;
     }
     bits
 }
@@ -150,8 +154,8 @@ mod tests {
 
     #[test]
     fn a_slot_is_divided_when_a_bucket_would_hold_too_many() {
-        assert_eq!([0, 1, 32, 33, 64, 65].map(bits_for), [0, 0, 0, 1, 1, 2]);
-        assert_eq!([32 << 8, (32 << 8) + 1, usize::MAX].map(bits_for), [8, 9, 9]);
+        assert_eq!([0, 1, 32, 33, 256, 257].map(bits_for), [0, 0, 0, 3, 3, 6]);
+        assert_eq!([32 << 6, (32 << 6) + 1, usize::MAX].map(bits_for), [6, 9, 9]);
     }
 
     #[test]

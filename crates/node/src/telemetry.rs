@@ -31,6 +31,8 @@ pub(crate) struct TurnMetrics {
     pub(crate) attempts: Counter,
     /// Writes that were not sent to a replica.
     pub(crate) failures: Counter,
+    /// Slots whose sums were found wrong.
+    pub(crate) wrong_sums: Counter,
 }
 
 impl TurnMetrics {
@@ -47,6 +49,7 @@ impl TurnMetrics {
             sync_records: histogram!("kvorum_wal_sync_records"),
             attempts: counter!("kv_replication_attempts_total"),
             failures: counter!("kv_replication_failures_total"),
+            wrong_sums: counter!("kvorum_wrong_sums_total"),
         }
     }
 }
@@ -77,6 +80,7 @@ fn describe() {
     );
     describe_counter!("kvorum_late_acks_total", "Answers to operations that were over");
     describe_counter!("kvorum_corrupt_records_total", "Stored records that failed their checksum");
+    describe_counter!("kvorum_wrong_sums_total", "Slots whose sums did not match their records");
     describe_counter!("kvorum_malformed_messages_total", "Messages of peers that make no sense");
     describe_counter!("kvorum_shed_total", "Messages of peers refused for want of room");
     describe_counter!("kvorum_expired_total", "Messages dropped: their senders wait no longer");

@@ -163,12 +163,14 @@ pub enum Mutation {
     ForgetRemovals,
     /// A segment is freed before the removal of what was in it is durable.
     FreeBeforeRemovals,
+    /// The hash of a record that is replaced stays in the sums.
+    KeepReplaced,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 24] = [
+    pub const ALL: [Mutation; 25] = [
         Mutation::SkipSync,
         Mutation::SkipDirectorySync,
         Mutation::ConstantEpoch,
@@ -193,5 +195,6 @@ impl Mutation {
         Mutation::CommitInPart,
         Mutation::ForgetRemovals,
         Mutation::FreeBeforeRemovals,
+        Mutation::KeepReplaced,
     ];
 }

@@ -108,6 +108,8 @@ pub struct Stats {
     pub failures: u64,
     /// Records found corrupt since the start.
     pub corrupt: u64,
+    /// Slots whose sums scrub has found wrong, and put right, since the start.
+    pub wrong_sums: u64,
 }
 
 impl Store {
@@ -139,6 +141,7 @@ impl Store {
             syncs: self.syncs,
             failures: self.maintenance.failures,
             corrupt: self.maintenance.corrupt,
+            wrong_sums: self.maintenance.wrong_sums,
         }
     }
 }

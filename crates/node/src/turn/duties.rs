@@ -169,6 +169,7 @@ impl Turn {
         self.check_clock(now);
         self.check_disk(now);
         self.repair(now);
+        self.check_sums();
         self.observe(now.mono);
         // No record stays in memory alone for longer than this.
         self.parts.store.wait_for_all();
@@ -241,6 +242,21 @@ impl Turn {
             let count = partitions.len();
             tracing::warn!("[REPLICATE] {count} partitions hold damaged records: copying them");
             self.step(now, In::Rebuild(partitions));
+        }
+    }
+
+    /// Says so if scrub has found wrong sums: that is an error of this program.
+    fn check_sums(&mut self) {
+        let wrong = self.parts.store.take_wrongly_summed();
+        if let Some((keyspace, slot)) = wrong.first() {
+            self.metrics.wrong_sums.increment(wrong.len() as u64);
+            tracing::error!(
+                "[ANTI-ENTROPY] the sums of {} slots did not match their records, first of slot \
+                 {} of keyspace {}; they do again",
+                wrong.len(),
+                slot.get(),
+                keyspace.0
+            );
         }
     }
 

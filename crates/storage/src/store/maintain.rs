@@ -42,6 +42,9 @@ pub(super) struct Maintenance {
     pub(super) corrupt: u64,
     /// Slots with records found corrupt that nobody has asked for yet.
     corrupt_slots: BTreeSet<(KeyspaceId, Slot)>,
+    pub(super) wrong_sums: u64,
+    /// Slots whose sums were wrong that nobody has asked for yet.
+    pub(super) wrongly_summed: BTreeSet<(KeyspaceId, Slot)>,
 }
 
 impl Maintenance {
@@ -206,6 +209,12 @@ impl Store {
     /// The slots in which records were found corrupt since the last call: other nodes have them.
     pub fn take_corrupt(&mut self) -> Vec<(KeyspaceId, Slot)> {
         std::mem::take(&mut self.maintenance.corrupt_slots).into_iter().collect()
+    }
+
+    /// The slots whose sums ([`kvorum_core::Store::sum`]) scrub has found wrong since the last
+    /// call. They were put right, but the store must not have come to this.
+    pub fn take_wrongly_summed(&mut self) -> Vec<(KeyspaceId, Slot)> {
+        std::mem::take(&mut self.maintenance.wrongly_summed).into_iter().collect()
     }
 
     /// Bytes of log that a start would replay.

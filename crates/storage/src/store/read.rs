@@ -129,7 +129,9 @@ impl Store {
     /// Hashes everything in the index; from now on every change maintains the sums. Before this
     /// is called nothing is hashed. Nothing happens if the seed is the one there was.
     pub fn seed_digests(&mut self, seed: digest::Seed) {
-        self.index.seed_digests(seed);
+        if self.index.digest_seed() != Some(seed) {
+            self.index.seed_digests(seed, lacks!(self.options, KeepReplaced));
+        }
     }
 
     pub(super) fn count_live(&mut self, entry: &Entry, key_len: usize) {

@@ -1,5 +1,5 @@
 //! Scrub: reading old segments again at a bounded rate, so that damage is found while other nodes
-//! still have what was lost.
+//! still have what was lost; and hashing the index again, so that wrong sums do not stay.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::Store;
 use super::compaction::extent;
 use super::maintain::RETRY;
 use super::work::{Chunk, Purpose, Task};
+use crate::index::Check;
 use crate::log::segment;
 
 /// Where scrub is.
@@ -18,7 +19,18 @@ pub(super) struct Scrub {
     offset: u32,
     /// The rate allows no reading before this time.
     not_before: Mono,
+    /// What of the index has been hashed in this round.
+    sums: Check,
+    /// No more is hashed before this time.
+    sums_not_before: Mono,
 }
+
+/// About how many keys are hashed again in one step.
+const STEP_KEYS: usize = 1024;
+
+/// How much time passes for each of them: a thousandth of a core hashes, and ten million keys are
+/// through in ten minutes.
+const PER_KEY: Duration = Duration::from_micros(60);
 
 /// The pause between two rounds.
 const ROUND: Duration = Duration::from_secs(3600);
@@ -36,10 +48,14 @@ impl Store {
         if self.options.scrub_bytes_per_second == 0 || now < self.maintenance.scrub.not_before {
             return None;
         }
+        self.check_sums(now);
         let Scrub { segment: at, offset, .. } = self.maintenance.scrub;
         let mut closed = self.segments.range(at..self.tail.segment.max(at));
         let next = closed.find(|(n, segment)| **n != at || offset < segment.end);
         let Some((number, segment)) = next else {
+            if !self.maintenance.scrub.sums.is_complete() {
+                return None;
+            }
             // One round is over; the next begins after a pause, so that a small store is not read
             // all the time.
             self.maintenance.scrub = Scrub { not_before: now + ROUND, ..Scrub::default() };
@@ -51,6 +67,23 @@ impl Store {
         let extent = extent(*number, segment, from)?;
         self.maintenance.scrub.segment = *number;
         Some(Task::Read(Purpose::Scrub, extent))
+    }
+
+    /// Hashes the next keys of the index, if the rate allows it.
+    fn check_sums(&mut self, now: Mono) {
+        let scrub = &mut self.maintenance.scrub;
+        if now < scrub.sums_not_before {
+            return;
+        }
+        let mut hashed = 0;
+        while hashed < STEP_KEYS && !scrub.sums.is_complete() {
+            let (keys, wrong) = self.index.check(&mut scrub.sums);
+            hashed += keys;
+            self.maintenance.wrong_sums += u64::from(wrong.is_some());
+            self.maintenance.wrongly_summed.extend(wrong);
+        }
+        let keys = u32::try_from(hashed).unwrap_or(u32::MAX);
+        scrub.sums_not_before = now + PER_KEY.saturating_mul(keys);
     }
 
     /// Takes what scrub has read. Records in a part that does not verify are looked at one by one.

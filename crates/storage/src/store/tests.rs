@@ -8,5 +8,6 @@ mod mutations;
 mod promises;
 mod rig;
 mod space;
+mod sums;
 mod world;
 mod write_once;

@@ -60,6 +60,7 @@ missed! {
     a_commit_made_in_part_is_noticed: CommitInPart,
     removals_that_replay_forgets_are_noticed: ForgetRemovals,
     a_segment_freed_before_a_removal_is_durable_is_noticed: FreeBeforeRemovals,
+    a_replaced_record_left_in_the_sums_is_noticed: KeepReplaced,
 }
 
 #[test]

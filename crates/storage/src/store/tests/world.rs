@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvorum_core::{
     Change, Cursor, Hlc, KeyspaceId, Lsn, Mono, Record, Refused, ScanLimit, Slot, Store as _,
-    Stored, Version, Want, Writer,
+    Stored, Version, Want, Writer, digest,
 };
 
 use super::rig::{KEYSPACE, seed};
 use super::write_once::{WriteOnce, Written};
-use crate::index::Index;
+use crate::index::{Check, Index};
 use crate::store::work::Task;
 use crate::{OpenError, Options, Recovery, SimDisk, Store, Survival, SyncJob, Work};
 
@@ -197,7 +197,12 @@ impl World {
             4 => Change::Put(self.record()),
             5 => {
                 let Record { keyspace, slot, key, .. } = self.record();
-                Change::remove(keyspace, slot, key)
+                if keyspace.is_local() || !self.rng.one_in(6) {
+                    return Change::remove(keyspace, slot, key);
+                }
+                // All keys of the group from this one on.
+                let to = Bytes::copy_from_slice(&[&key[..3], b"~"].concat());
+                Change::Remove { keyspace, slot, from: key, to }
             }
             6 => Change::remove(KeyspaceId::RAFT, slot, entry_key(group, index)),
             _ => {
@@ -236,7 +241,11 @@ impl World {
         let key = if local {
             format!("note{}", self.rng.below(2))
         } else {
-            format!("{{{}}}a rather long key {}", self.rng.below(3), self.rng.below(10))
+            match self.rng.below(4) {
+                // Enough keys in one slot that it is divided.
+                3 => format!("{{3}}{}", self.rng.below(80)),
+                group => format!("{{{group}}}a rather long key {}", self.rng.below(10)),
+            }
         };
         let len = match self.rng.below(4) {
             0 => 0,
@@ -253,7 +262,8 @@ impl World {
             key: key.into(),
             version,
             tag: self.version as u32,
-            expire_ms: self.version * 3,
+            // Slots without anything that expires or is deleted are there, too.
+            expire_ms: if self.rng.one_in(30) { self.version * 3 } else { 0 },
             value: if local || !self.rng.one_in(8) { Some(value) } else { None },
         }
     }
@@ -411,7 +421,10 @@ impl World {
             let (disk, written) = (self.disk.clone(), Arc::clone(&self.written));
             let disk = Arc::new(WriteOnce { disk, written });
             match Store::open(disk, self.options.clone(), seed(number)) {
-                Ok((store, recovery)) => {
+                Ok((mut store, recovery)) => {
+                    if !self.rng.one_in(4) {
+                        store.seed_digests(SEED);
+                    }
                     self.store = Some(store);
                     return self.verify(&recovery);
                 }
@@ -450,7 +463,7 @@ impl World {
     }
 
     /// What the history says the store holds.
-    fn expected(&self) -> BTreeMap<(KeyspaceId, Slot, Bytes), Record> {
+    fn expected(&self) -> BTreeMap<Place, Record> {
         let mut expected = BTreeMap::new();
         for (_, change) in &self.history {
             match change {
@@ -493,7 +506,50 @@ impl World {
             SPACES.iter().map(|space| self.store().live(*space, Slot::default(), last)).sum();
         let values = expected.values().filter(|record| record.value.is_some()).count() as u64;
         check!(live == values, "{live} of {values} keys count as live");
-        self.store().accounts()
+        self.store().accounts()?;
+        self.store().seed_digests(SEED);
+        self.compare_digests(&expected)
+    }
+
+    /// The sums and counts are those of what the store should hold.
+    fn compare_digests(&mut self, expected: &BTreeMap<Place, Record>) -> Checked {
+        let store = self.store.as_ref().ok_or("no store")?;
+        for keyspace in SPACES {
+            let mut mortal = Vec::new();
+            for slot in (0..5).filter_map(Slot::new) {
+                let here = |(place, _): &(&Place, &Record)| (place.0, place.1) == (keyspace, slot);
+                let records: Vec<&Record> =
+                    expected.iter().filter(here).map(|(_, record)| record).collect();
+                let items = || records.iter().map(|record| (&*record.key, record.header()));
+                let most = store.bucket_bits(keyspace, slot);
+                let fits = keyspace.is_local() || records.len() <= 32 << most;
+                check!(fits, "{} keys of {slot:?} in 2^{most} buckets", records.len());
+                for bits in 0..=most {
+                    let right = if keyspace.is_local() {
+                        vec![0]
+                    } else {
+                        digest::sums(SEED, keyspace, items(), bits)
+                    };
+                    let sums = store.bucket_sums(keyspace, slot, bits);
+                    check!(sums == right, "2^{bits} sums of {keyspace:?} {slot:?} are wrong");
+                    let total = sums.into_iter().fold(0, u64::wrapping_add);
+                    check!(total == store.sum(keyspace, slot, slot), "the sum of {slot:?}");
+                }
+                let deleted = items().filter(|(_, header)| header.tombstone).count() as u64;
+                let counted = store.tombstones(keyspace, slot, slot);
+                check!(counted == deleted, "{counted} of {deleted} tombstones in {slot:?}");
+                if items().any(|(_, header)| header.tombstone || header.expire_ms != 0) {
+                    mortal.push(slot);
+                }
+            }
+            let last = Slot::new(kvorum_core::SLOTS - 1).unwrap();
+            for from in (0..6).filter_map(Slot::new) {
+                let next = store.next_mortal(keyspace, from, last);
+                let first = mortal.iter().copied().find(|slot| *slot >= from);
+                check!(next == first, "from {from:?}, {next:?} is mortal, not {first:?}");
+            }
+        }
+        Ok(())
     }
 
     /// After a flipped bit: a verdict, or every key is right or known to be corrupt.
@@ -516,12 +572,24 @@ impl World {
             }
         }
         check!(found.len() == expected.len(), "{} of {} keys", found.len(), expected.len());
+        self.store().seed_digests(SEED);
+        let (mut pass, index) = (Check::default(), &mut self.store().index);
+        while !pass.is_complete() {
+            let wrong = index.check(&mut pass).1;
+            check!(wrong.is_none(), "the sums of {wrong:?} are wrong");
+        }
         Ok(tolerated)
     }
 }
 
 /// The keyspaces that are written to.
 const SPACES: [KeyspaceId; 3] = [KeyspaceId::LOCAL, KEYSPACE, KeyspaceId::RAFT];
+
+/// What the hashes of the sums are keyed with.
+const SEED: digest::Seed = digest::Seed(42);
+
+/// Where a record belongs.
+type Place = (KeyspaceId, Slot, Bytes);
 
 fn entry_key(group: u64, index: u64) -> Bytes {
     [&[group as u8][..], &index.to_be_bytes()].concat().into()
@@ -531,8 +599,10 @@ impl Store {
     /// What is counted as things change is what counting anew comes to.
     fn accounts(&self) -> Checked {
         let mut fresh = Index::default();
+        let mut sums_bytes = 0;
         let mut segments = BTreeMap::new();
         for (keyspace, slot, keys) in self.index.slots((KeyspaceId::LOCAL, Slot::default())) {
+            sums_bytes += keys.sums().heap_bytes();
             for (key, entry) in keys.iter() {
                 fresh.insert(keyspace, slot, key.as_slice(), *entry);
                 let (live, bytes) = segments.entry(entry.address().segment).or_insert((0, 0));
@@ -541,7 +611,9 @@ impl Store {
             }
         }
         let sizes = |index: &Index| (index.keys(), index.key_bytes(), index.bytes());
-        check!(sizes(&self.index) == sizes(&fresh), "{:?} {:?}", sizes(&self.index), sizes(&fresh));
+        let (kept, mut counted) = (sizes(&self.index), sizes(&fresh));
+        counted.2 += sums_bytes;
+        check!(kept == counted, "{kept:?} {counted:?}");
         for (number, segment) in &self.segments {
             let counted = (segment.live, segment.live_bytes);
             let found = segments.remove(number).unwrap_or_default();
