@@ -172,8 +172,12 @@ impl Consensus {
     pub(super) fn campaign(&mut self) {
         // One that waits for votes goes on waiting: to begin anew would make them worthless, and
         // with disks that need longer than its caller waits, nobody would ever be elected.
-        let waits = self.node.raft.state == StateRole::Candidate;
-        if !waits && !self.log().state.incomplete && self.may_campaign() {
+        let raft = &self.node.raft;
+        let waits = raft.state == StateRole::Candidate;
+        // Others vote for one that has no vote itself if the library is told to campaign. It would
+        // lead for good and never get a vote, because that is for another leader to give.
+        let votes = raft.promotable();
+        if votes && !waits && !self.log().state.incomplete && self.may_campaign() {
             let _ = self.node.campaign();
         }
         self.draw_timeout();

@@ -4,7 +4,7 @@
 //! more: a vote, an entry. It must never vote again. So it forgets everything and begins as
 //! another replica of the same node, which the leader takes in: first as a learner in exchange for
 //! the former one, and as a voter when it has a copy of the partition. In between the group has
-//! one voter less, as if the node were down.
+//! one voter less, as if the node were down, and the replica does not lead.
 
 use kvorum_core::NodeId;
 use protobuf::Message as _;

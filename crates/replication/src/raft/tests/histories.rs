@@ -453,6 +453,7 @@ fn whatever_happens_the_history_of_each_key_is_linearizable() {
         run.judge();
         run.world.loss = 0;
         run.world.run(Duration::from_secs(15));
+        assert!(run.world.rebuilding.is_empty(), "seed {seed}: a replica never votes again");
         for at in 0..KEYS {
             let held = stored(&mut run.world, &key(at));
             assert!(held.iter().all(|value| *value == held[0]), "seed {seed}, key {at}: {held:?}");

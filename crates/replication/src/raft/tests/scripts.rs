@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use kvorum_core::{
-    Action, Answer, Compare, Condition, Consistency, Error, Executed, Expiry, NodeId, Op, Output,
-    Refusal, Reply, Step, Txn, Want,
+    Action, Answer, Compare, Condition, Consistency, Error, Executed, Expiry, Mono, NodeId, Op,
+    Output, Refusal, Reply, Step, Txn, Want,
 };
 
 use super::world::{WALL_MS, World, stored};
+use crate::Event;
 use crate::raft::Mutation;
 
 fn put(key: &str, value: &str) -> Op {
@@ -230,6 +231,31 @@ fn a_replica_that_has_not_everything_yet_does_not_count() {
     world.run(Duration::from_secs(5));
     assert!(world.rebuilding.is_empty());
     assert_eq!(value(&mut world, "k").as_deref(), Some("v"));
+}
+
+#[test]
+fn a_replica_that_does_not_vote_yet_does_not_lead_and_soon_votes() {
+    for seed in 30..40 {
+        let mut world = World::new(seed, 3);
+        world.insist(put("k", "v")).unwrap();
+        // The first member, which asks to lead as soon as nobody does.
+        world.crash(node(1));
+        world.run(Duration::from_secs(2));
+        let leader = world.some_leader().unwrap();
+        world.wipe(node(1));
+        while world.counted(Event::CopyTaken) == 0 {
+            world.run(Duration::from_millis(1));
+        }
+        assert!(world.rebuilding.contains(&node(1)), "seed {seed}: it votes already");
+        // Its wish to vote is for the leader to hear.
+        world.crash(leader);
+        world.restart(leader);
+        while world.rebuilding.contains(&node(1)) {
+            assert!(world.now < Mono(30_000_000), "seed {seed}: it never votes");
+            assert_ne!(world.some_leader(), Some(node(1)), "seed {seed}");
+            world.run(Duration::from_millis(1));
+        }
+    }
 }
 
 #[test]

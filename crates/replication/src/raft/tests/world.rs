@@ -219,6 +219,10 @@ impl World {
         self.trace.push(format!("{} restart {node}", self.now.0));
         let store = std::mem::take(&mut self.nodes.get_mut(&node).unwrap().store);
         self.start(node, store);
+        if self.rebuilding.contains(&node) {
+            // What a node has not ended, it begins anew.
+            self.turn(node, vec![Input::Rebuild]);
+        }
     }
 
     /// Replaces a node's disk by an empty one, of which the node knows that it must be filled.
