@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{KeyspaceId, Slot, Version};
+use crate::{Hlc, KeyspaceId, Slot, Version};
 
 /// One mutation of one key: a value or a tombstone. The unit of the log and of replication.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,5 +63,39 @@ impl Header {
     #[must_use]
     pub const fn live_at(&self, wall_ms: u64) -> bool {
         !self.tombstone && (self.expire_ms == 0 || self.expire_ms > wall_ms)
+    }
+
+    /// Whether the record may be removed from a replica whose floor is `floor`: it deletes the key
+    /// or expires, and both its version and its expiry lie at or below the floor. All replicas have
+    /// seen it by then, and nothing older is taken from anybody any more.
+    #[must_use]
+    pub const fn may_be_purged(&self, floor: Hlc) -> bool {
+        let ends = self.tombstone || self.expire_ms != 0;
+        // Milliseconds are compared, because not every expiry can be expressed as a reading.
+        ends && self.version.hlc.0 <= floor.0 && self.expire_ms <= floor.wall_ms()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Writer;
+
+    #[test]
+    fn only_what_shows_nothing_any_more_may_be_purged() {
+        let now = 1_700_000_000_000;
+        let floor = Hlc::from_wall_ms(now);
+        let version = |hlc| Version { hlc, writer: Writer(1) };
+        let tombstone =
+            Header { version: version(floor), tombstone: true, tag: 0, expire_ms: 0, value_len: 0 };
+        let value = Header { tombstone: false, ..tombstone };
+        assert!(tombstone.may_be_purged(floor));
+        assert!(!Header { version: version(floor.next()), ..tombstone }.may_be_purged(floor));
+        assert!(!value.may_be_purged(floor), "a value that stays");
+        assert!(Header { expire_ms: now, ..value }.may_be_purged(floor));
+        assert!(Header { expire_ms: 1, ..value }.may_be_purged(floor));
+        assert!(!Header { expire_ms: now + 1, ..value }.may_be_purged(floor));
+        assert!(!Header { expire_ms: u64::MAX, ..value }.may_be_purged(floor));
+        assert!(!Header { expire_ms: 1 << 62, ..value }.may_be_purged(floor));
     }
 }

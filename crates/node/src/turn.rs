@@ -18,6 +18,7 @@ pub(crate) mod inbox;
 pub(crate) mod inputs;
 mod leaving;
 mod observe;
+mod reports;
 mod sync;
 pub(crate) mod upkeep;
 pub(crate) mod wal;
@@ -41,6 +42,7 @@ use self::disk_pace::DiskPace;
 use self::inbox::{Arrival, Inbox};
 use self::leaving::Leaving;
 use self::observe::Observer;
+use self::reports::Reports;
 use self::upkeep::Upkeep;
 use self::wal::{SyncDone, Wal};
 use crate::StartError;
@@ -112,6 +114,7 @@ pub(crate) struct Turn {
     observer: Observer,
     metrics: TurnMetrics,
     events: EventMetrics,
+    reports: Reports,
 }
 
 impl Turn {
@@ -138,6 +141,7 @@ impl Turn {
             refusal: None,
             metrics: TurnMetrics::new(),
             events: EventMetrics::new(),
+            reports: Reports::new(),
             parts,
         }
     }
@@ -357,6 +361,7 @@ impl Turn {
                     partition.number,
                     partition.placement
                 ),
+                Out::Report { partition, report } => self.reports.take(partition, &report),
                 Out::Count(event) => {
                     self.events.of(event).increment(1);
                     if event == Event::UnderReplicated {

@@ -6,8 +6,8 @@ use kvorum_core::{
     Attempt, Hlc, HybridClock, Lsn, Mono, NodeId, Now, Outcome, Reply, Request, Store,
 };
 
-use crate::Message;
 use crate::pace::Pace;
+use crate::{Message, Report};
 
 /// One replica of one partition.
 pub trait Group {
@@ -174,6 +174,8 @@ pub enum Effect {
     /// The group has given up what it holds, because it lost something it may have promised: what
     /// was found, for the operator.
     GaveUp(&'static str),
+    /// Something happened that the operator wants to read.
+    Report(Report),
     /// Something worth counting happened.
     Count(Event),
 }
@@ -257,6 +259,11 @@ impl Outbox {
     /// Says why this replica gives up what it holds.
     pub fn gave_up(&mut self, reason: &'static str) {
         self.effects.push_back(Effect::GaveUp(reason));
+    }
+
+    /// Tells the operator something.
+    pub fn report(&mut self, report: Report) {
+        self.effects.push_back(Effect::Report(report));
     }
 
     /// Counts an event.

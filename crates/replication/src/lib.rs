@@ -27,10 +27,12 @@ pub mod pace;
 mod questions;
 mod quorum;
 pub mod raft;
+mod report;
 pub mod wire;
 
 pub use group::{
     Context, Effect, Event, Group, Input, Leadership, Outbox, Peers, Ticket, Willingness,
 };
-pub use message::{Found, Message, OpId, PageItem, Status, WriteKind};
+pub use message::{Found, Message, OpId, PageItem, ScannedPage, Status, WriteKind};
 pub use quorum::Quorum;
+pub use report::Report;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_core::{Cursor, Header, KeyspaceId, Record, ScanLimit, Slot, Version, Want};
+use kvorum_core::{Cursor, Header, Hlc, KeyspaceId, Record, ScanLimit, Slot, Version, Want};
 
 /// Identifies a pending operation of a coordinator within its group. Never reused, not even by
 /// the next life of the process, whom answers to the former one may still reach; a new version of
@@ -80,8 +80,8 @@ pub enum Message {
     Scanned {
         /// The operation answered.
         op: OpId,
-        /// The items, or nothing if the replica cannot answer (it is rebuilding).
-        page: Option<(Vec<PageItem>, Option<Cursor>)>,
+        /// The page, or nothing if the replica cannot answer (it is rebuilding).
+        page: Option<ScannedPage>,
     },
     /// A message of a Raft group, which only such a group can read.
     Raft(Bytes),
@@ -124,6 +124,9 @@ pub enum Status {
     Superseded(Version),
     /// The replica is rebuilding: the write is stored but does not count.
     Rebuilding,
+    /// Refused: the version lies at or below this reading, up to which the replica takes nothing new:
+    /// its promise for a client's write, its floor for a repair.
+    Late(Hlc),
     /// Refused: the version lies too far in the future of the replica's clock.
     ClockSkew,
     /// Refused: no disk space.
@@ -140,7 +143,11 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// Nothing, not even a tombstone.
-    Absent,
+    Absent {
+        /// The floor of the replica: whatever there was for the key up to here is deleted, and that
+        /// is settled.
+        floor: Hlc,
+    },
     /// A record; only its header was asked for.
     Header(Header),
     /// A record with its value (empty for a tombstone).
@@ -153,7 +160,20 @@ pub enum Found {
     NotReplica,
 }
 
-/// An item of a [`Message::Scanned`] page.
+/// What a replica holds of a range of keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScannedPage {
+    /// The items, tombstones included, in the order of slots and keys.
+    pub items: Vec<PageItem>,
+    /// Where the next page begins; nothing at the end.
+    pub next: Option<Cursor>,
+    /// The replica's floor when it made the page: whatever it has removed lies at or below.
+    pub floor: Hlc,
+    /// Its promise.
+    pub promise: Hlc,
+}
+
+/// An item of a [`ScannedPage`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageItem {
     /// The slot of the key.

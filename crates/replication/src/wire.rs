@@ -1,17 +1,18 @@
 //! The compact encoding of messages inside a frame; little endian throughout.
 //!
 //! A message is `kind u8 | operation u64 | fields`; one of a Raft group has no operation. *Varint* is LEB128 of a u64; *bytes* are a
-//! varint length and that many bytes; a version is `hlc u64 | writer u32`; a patience is a varint
+//! varint length and that many bytes; a floor, a promise and any other reading of the hybrid clock is a
+//! u64, a version is `hlc u64 | writer u32`; a patience is a varint
 //! of microseconds; *place* is `keyspace u32 | slot u16`.
 //!
 //! | kind | message | fields |
 //! |---|---|---|
 //! | 1 | Write | write kind u8 (0 client, 1 repair), patience, place, head, key bytes, value bytes unless a tombstone |
-//! | 2 | Written | status u8, for Superseded the version |
+//! | 2 | Written | status u8, for Superseded the version, for Late a reading |
 //! | 3 | Read | want u8, patience, place, key bytes |
-//! | 4 | Held | found u8, header as it applies, for Record as many bytes of value as the header says |
+//! | 4 | Held | found u8, for Absent the floor, header as it applies, for Record as many bytes of value as the header says |
 //! | 5 | Scan | want u8, patience, place, from bytes, prefix bytes, items varint, bytes varint |
-//! | 6 | Scanned | 0; or 1, next (0; or 1, slot u16, key bytes), count varint, items |
+//! | 6 | Scanned | 0; or 1, next (0; or 1, slot u16, key bytes), floor, promise, count varint, items |
 //! | 7 | Raft | bytes |
 //!
 //! A head is `flags u8 | version | [tag u32] | [expiry u64]` with the flags 1 tombstone, 2 tag
@@ -57,6 +58,7 @@ mod status {
     pub(super) const INDEX_FULL: u8 = 6;
     pub(super) const OVERLOADED: u8 = 7;
     pub(super) const NOT_REPLICA: u8 = 8;
+    pub(super) const LATE: u8 = 9;
 }
 
 /// What a replica holds.

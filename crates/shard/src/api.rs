@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvorum_core::{Layout, Lsn, Mono, NodeId, Outcome, PartitionId, Reply, Request};
 use kvorum_replication::pace::BackgroundLimits;
-use kvorum_replication::{Event, Ticket, leaderless, raft};
+use kvorum_replication::{Event, Report, Ticket, leaderless, raft};
 
 use crate::Mutation;
 
@@ -145,6 +145,13 @@ pub enum Out {
         partition: PartitionId,
         /// What was found.
         reason: &'static str,
+    },
+    /// Something happened to the replica here that the operator wants to read.
+    Report {
+        /// The partition.
+        partition: PartitionId,
+        /// What happened.
+        report: Report,
     },
     /// Something worth counting happened.
     Count(Event),

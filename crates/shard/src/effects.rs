@@ -62,6 +62,10 @@ impl Shard {
                     turn.out.push(Out::GaveUp { partition, reason });
                     continue;
                 }
+                Wanted::Report(report) => {
+                    turn.out.push(Out::Report { partition, report });
+                    continue;
+                }
                 Wanted::Count(event) => {
                     turn.out.push(Out::Count(event));
                     continue;

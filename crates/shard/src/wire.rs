@@ -129,7 +129,8 @@ fn payload(message: &Message) -> usize {
         Message::Read { key, .. } => key.len(),
         Message::Held { found: Found::Record(_, value), .. } => value.len(),
         Message::Scan { from, prefix, .. } => from.key.len() + prefix.len(),
-        Message::Scanned { page: Some((items, _)), .. } => items
+        Message::Scanned { page: Some(page), .. } => page
+            .items
             .iter()
             .map(|item| {
                 ENVELOPE_OVERHEAD + item.key.len() + item.value.as_ref().map_or(0, Bytes::len)

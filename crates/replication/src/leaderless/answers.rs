@@ -1,7 +1,7 @@
 //! What the members have answered to a read.
 
 use bytes::Bytes;
-use kvorum_core::{Header, Mono, NodeId, Version};
+use kvorum_core::{Header, Hlc, Mono, NodeId, Version};
 
 use super::Options;
 use crate::Found;
@@ -28,7 +28,8 @@ pub(super) enum Seat {
 /// What a member holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    Nothing,
+    /// Nothing; and whatever there was up to this floor is deleted for good.
+    Nothing(Hlc),
     Header(Header),
     Record(Header, Bytes),
     Damaged(Header),
@@ -37,7 +38,7 @@ pub(super) enum Held {
 impl Held {
     fn of(found: Found) -> Option<Held> {
         match found {
-            Found::Absent => Some(Held::Nothing),
+            Found::Absent { floor } => Some(Held::Nothing(floor)),
             Found::Record(header, value) => Some(Held::Record(header, value)),
             // The header of a tombstone is all there is to it.
             Found::Header(header) if header.tombstone => Some(Held::Record(header, Bytes::new())),
@@ -49,18 +50,19 @@ impl Held {
 
     fn header(&self) -> Option<&Header> {
         match self {
-            Held::Nothing => None,
+            Held::Nothing(_) => None,
             Held::Header(header) | Held::Record(header, _) | Held::Damaged(header) => Some(header),
         }
     }
 
-    fn version(&self) -> Option<Version> {
-        self.header().map(|header| header.version)
-    }
-
-    /// Whether the member can show a record at least as new as `version`.
-    pub(super) fn shows(&self, version: Version) -> bool {
-        !matches!(self, Held::Damaged(_)) && self.version() >= Some(version)
+    /// Whether the member can show this record or a newer one, or shows nothing because it has
+    /// seen the record and removed it.
+    pub(super) fn shows(&self, header: &Header) -> bool {
+        match self {
+            Held::Nothing(floor) => header.may_be_purged(*floor),
+            Held::Damaged(_) => false,
+            Held::Header(held) | Held::Record(held, _) => held.version >= header.version,
+        }
     }
 }
 
@@ -99,6 +101,13 @@ impl Answers {
     /// The newest header anybody holds.
     pub(super) fn newest(&self) -> Option<Header> {
         self.told().filter_map(|(_, held)| held.header()).max_by_key(|h| h.version).copied()
+    }
+
+    /// Whether a member has nothing, and whatever there was for the key up to `version` is deleted
+    /// there for good.
+    pub(super) fn settled(&self, version: Version) -> bool {
+        let settled = |held: &Held| matches!(held, Held::Nothing(floor) if *floor >= version.hlc);
+        self.told().any(|(_, held)| settled(held))
     }
 
     /// The record of a version with its value, if somebody has sent it.

@@ -22,6 +22,7 @@
 
 mod answers;
 mod coordinator;
+mod floor;
 mod limits;
 mod mutation;
 mod options;

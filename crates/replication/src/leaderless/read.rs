@@ -149,7 +149,7 @@ impl Read {
             return self.replace_lost(at, told);
         }
         let newest = self.answers.newest();
-        if newest.map(|header| header.version) < self.question.min_version {
+        if !self.is_new_enough(newest) {
             let error = Error::Unavailable { need: self.need, live: 0 };
             return self.ask_one_more(at, self.question.want, error);
         }
@@ -157,7 +157,7 @@ impl Read {
             return at.reply(self.client, Ok(Reply::Missing(None)));
         };
         let live = header.live_at(at.ctx.now.wall_ms);
-        let agreed = self.answers.told().all(|(_, held)| held.shows(header.version));
+        let agreed = self.answers.told().all(|(_, held)| held.shows(&header));
         if agreed && !(live && self.question.want == Want::Value) {
             return self.answer(at, header, Bytes::new());
         }
@@ -166,6 +166,13 @@ impl Read {
             Some((header, value)) => self.repair(at, header, value),
             None => self.fetch(at, header.version),
         }
+    }
+
+    /// Whether what the members have told is not older than the client accepts. A key that nobody
+    /// holds is new enough if the version the client knows is one that was removed.
+    fn is_new_enough(&self, newest: Option<Header>) -> bool {
+        let Some(least) = self.question.min_version else { return true };
+        newest.map_or_else(|| self.answers.settled(least), |header| header.version >= least)
     }
 
     /// Asks as many members as are still missing; fails if there are no more.
@@ -212,7 +219,7 @@ impl Read {
         at.ctx.out.count(Event::ReadRepair);
         let record = repair::record(&self.question, header, value.clone());
         let told = self.answers.told();
-        let holders = told.filter(|(_, held)| held.shows(header.version)).count();
+        let holders = told.filter(|(_, held)| held.shows(&header)).count();
         let waits = self.question.consistency != Consistency::One
             && holders < at.options.majority()
             && !at.options.repairs_without_waiting();

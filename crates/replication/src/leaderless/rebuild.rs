@@ -24,7 +24,7 @@ use super::Options;
 use super::pending::OpIds;
 use super::serve::PAGE;
 use crate::pace::Grant;
-use crate::{Context, Message, OpId, PageItem};
+use crate::{Context, Message, OpId, PageItem, ScannedPage};
 
 /// How long a source may take for a page before it is asked again.
 const PAGE_PATIENCE: Duration = Duration::from_secs(5);
@@ -122,14 +122,14 @@ impl Rebuild {
         options: &Options,
         ctx: &mut Context<'_>,
         (from, op): (NodeId, OpId),
-        page: Option<(Vec<PageItem>, Option<Cursor>)>,
+        page: Option<ScannedPage>,
     ) {
         let mut sources = self.sources.iter_mut();
         let asked = sources.find(|source| source.node == from && source.state.is_asked(op));
         let Some(source) = asked else { return };
         let pause = State::Paused { until: ctx.now.mono + PAUSE };
-        source.got(ctx, page.as_ref().map_or(&[], |(items, _)| items));
-        let Some((items, next)) = page else {
+        source.got(ctx, page.as_ref().map_or(&[], |page| &page.items));
+        let Some(ScannedPage { items, next, .. }) = page else {
             // What it told before may have been incomplete as well.
             source.restart(options);
             source.state = pause;

@@ -39,7 +39,7 @@ impl Repair {
     ) {
         let members = &at.options.members;
         for (node, held) in answers.told() {
-            if held.shows(self.record.version) {
+            if held.shows(&self.record.header()) {
                 self.held.insert(members, node);
             } else if !self.sent.contains(members, node) && at.can_ask(node) {
                 self.sent.insert(members, node);
@@ -52,7 +52,18 @@ impl Repair {
 
     pub(super) fn on_answer(&mut self, members: &[NodeId], from: NodeId, status: Status) {
         self.outstanding.remove(members, from);
-        if matches!(status, Status::Applied { .. } | Status::Superseded(_)) {
+        let held = match status {
+            Status::Applied { .. } | Status::Superseded(_) => true,
+            // It has removed this very record, or would do so at once.
+            Status::Late(floor) => self.record.header().may_be_purged(floor),
+            Status::Rebuilding
+            | Status::ClockSkew
+            | Status::DiskFull
+            | Status::IndexFull
+            | Status::Overloaded
+            | Status::NotReplica => false,
+        };
+        if held {
             self.held.insert(members, from);
         }
     }
@@ -84,7 +95,7 @@ pub(super) fn push_and_forget(
     patience: Duration,
 ) {
     for (node, held) in answers.told() {
-        if !held.shows(record.version) && at.can_ask(node) {
+        if !held.shows(&record.header()) && at.can_ask(node) {
             at.send(node, push(OpId::NONE, record.clone(), patience));
         }
     }

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use kvorum_core::{
-    Consistency, Cursor, Error, Executed, Expiry, Hlc, KeyspaceId, Mono, NodeId, Op, Outcome,
-    Record, Reply, Request, Slot, Version,
+    Consistency, Error, Executed, Expiry, Hlc, KeyspaceId, Mono, NodeId, Op, Outcome, Record,
+    Reply, Request, Slot, Version,
 };
 
 use super::Options;
 use super::coordinator::{Client, Coordinator, Progress};
+use super::floor::Floor;
 use super::mutation::DeadIds;
 use super::options::not_here;
 use super::pending::{OpIds, Pending};
@@ -16,7 +17,7 @@ use super::rebuild::{Rebuild, Rebuilding};
 use super::scan::{Range, Scan};
 use super::serve::{PageRequest, Server};
 use super::write::Write;
-use crate::{Context, Event, Found, Group, Input, Message, OpId, PageItem, Status, Ticket};
+use crate::{Context, Event, Found, Group, Input, Message, OpId, ScannedPage, Status, Ticket};
 
 /// One replica of a leaderless partition.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub struct Replica {
     ids: OpIds,
     pending: Pending<Operation>,
     rebuild: Option<Rebuild>,
+    floor: Floor,
     dead: DeadIds,
 }
 
@@ -39,7 +41,7 @@ enum Operation {
 enum Step {
     Written(NodeId, Status),
     Held(NodeId, Found),
-    Scanned(NodeId, Option<(Vec<PageItem>, Option<Cursor>)>),
+    Scanned(NodeId, Option<ScannedPage>),
     Lost(NodeId),
     Wake,
 }
@@ -62,6 +64,7 @@ impl Replica {
             ids: OpIds::default(),
             pending: Pending::default(),
             rebuild: None,
+            floor: Floor::default(),
             dead: DeadIds::default(),
         }
     }
@@ -123,7 +126,7 @@ impl Replica {
 
     fn message(&mut self, ctx: &mut Context<'_>, from: NodeId, message: Message) {
         let rebuilding = self.rebuild.is_some();
-        let mut server = Server { options: &self.options, rebuilding, ctx };
+        let mut server = Server { options: &self.options, rebuilding, floor: &self.floor, ctx };
         match message {
             Message::Write { patience, .. }
             | Message::Read { patience, .. }
@@ -155,7 +158,7 @@ impl Replica {
         ctx: &mut Context<'_>,
         from: NodeId,
         op: OpId,
-        page: Option<(Vec<PageItem>, Option<Cursor>)>,
+        page: Option<ScannedPage>,
     ) {
         match &mut self.rebuild {
             Some(rebuild) if rebuild.asked(op) => {

@@ -17,7 +17,7 @@ use kvorum_core::{
 
 use super::coordinator::{Client, Coordinator, Progress};
 use super::serve::PAGE;
-use crate::{Message, PageItem};
+use crate::{Message, PageItem, ScannedPage};
 
 /// What a scan is about.
 #[derive(Debug)]
@@ -43,12 +43,9 @@ pub(super) struct Scan {
 enum Seat {
     Free,
     Asked,
-    Told(Told),
+    Told(ScannedPage),
     Out,
 }
-
-/// A member's page: its items, and where it ends (nothing if the member holds no more).
-type Told = (Vec<PageItem>, Option<Cursor>);
 
 /// The newest record of a key, as far as the pages tell.
 struct Newest {
@@ -91,7 +88,7 @@ impl Scan {
         &mut self,
         at: &mut Coordinator<'_, '_>,
         from: NodeId,
-        page: Option<Told>,
+        page: Option<ScannedPage>,
     ) -> Progress {
         if let Some(seat) = self.seat(from)
             && matches!(seat, Seat::Asked)
@@ -140,7 +137,7 @@ impl Scan {
 
     /// The live items up to the horizon or the limit, and where the next page begins.
     fn merge(&self, wall_ms: u64) -> Result<(Vec<Item>, Option<Cursor>), Damaged> {
-        let horizon = self.pages().filter_map(|(_, next)| next.as_ref()).min();
+        let horizon = self.pages().filter_map(|page| page.next.as_ref()).min();
         let mut left = self.range.limit;
         let mut items: Vec<Item> = Vec::new();
         for ((slot, key), Newest { header, value }) in self.newest(horizon) {
@@ -166,7 +163,7 @@ impl Scan {
     /// The newest record of every key before the horizon, in order.
     fn newest(&self, horizon: Option<&Cursor>) -> BTreeMap<(Slot, Bytes), Newest> {
         let mut newest: BTreeMap<(Slot, Bytes), Newest> = BTreeMap::new();
-        for PageItem { slot, key, header, value } in self.pages().flat_map(|(items, _)| items) {
+        for PageItem { slot, key, header, value } in self.pages().flat_map(|page| &page.items) {
             if horizon.is_some_and(|end| (*slot, key) >= (end.slot, &end.key)) {
                 continue;
             }
@@ -188,7 +185,7 @@ impl Scan {
         newest
     }
 
-    fn pages(&self) -> impl Iterator<Item = &Told> {
+    fn pages(&self) -> impl Iterator<Item = &ScannedPage> {
         self.seats.iter().filter_map(|(_, seat)| match seat {
             Seat::Told(page) => Some(page),
             _ => None,

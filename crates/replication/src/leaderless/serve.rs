@@ -7,7 +7,10 @@ use kvorum_core::{
 };
 
 use super::Options;
-use crate::{Context, Event, Found, Message, OpId, PageItem, Status, WriteKind};
+use super::floor::Floor;
+use crate::{
+    Context, Event, Found, Message, OpId, PageItem, Report, ScannedPage, Status, WriteKind,
+};
 
 /// The most a page may hold, whatever a peer asks for; the first item always fits.
 pub const PAGE: ScanLimit = ScanLimit { items: 1024, bytes: 256 << 10 };
@@ -26,6 +29,7 @@ pub(super) struct Server<'a, 'c> {
     pub(super) options: &'a Options,
     /// The local data is incomplete: nothing may be concluded from it.
     pub(super) rebuilding: bool,
+    pub(super) floor: &'a Floor,
     pub(super) ctx: &'a mut Context<'c>,
 }
 
@@ -64,6 +68,9 @@ impl Server<'_, '_> {
                 return (Status::Applied { was_live }, pending);
             }
         }
+        if let Some(late) = self.refuse_late(&record, kind, stored) {
+            return (late, None);
+        }
         let trusts = self.options.accepts_the_future();
         if kind == WriteKind::Client && !trusts && self.is_from_the_future(&record) {
             return (Status::ClockSkew, None);
@@ -78,6 +85,36 @@ impl Server<'_, '_> {
             Err(Refused::IndexFull) => (Status::IndexFull, None),
             Err(Refused::FrameFull) => (Status::Overloaded, None),
         }
+    }
+
+    /// A write that would change something although everything up to it is settled, or promised to
+    /// be, changes nothing. A whole copy of a damaged record is no change.
+    fn refuse_late(
+        &mut self,
+        record: &Record,
+        kind: WriteKind,
+        stored: Option<Stored>,
+    ) -> Option<Status> {
+        let hlc = record.version.hlc;
+        let limit = match kind {
+            WriteKind::Client => self.floor.promise(),
+            WriteKind::Repair => self.floor.floor(),
+        };
+        if hlc > limit || stored.is_some_and(|stored| stored.header.version == record.version) {
+            return None;
+        }
+        // What deletes nothing here would be removed at once.
+        if hlc <= self.floor.floor() && (stored.is_some() || !record.header().may_be_purged(limit))
+        {
+            self.ctx.out.report(Report::LateRefused {
+                keyspace: record.keyspace,
+                slot: record.slot,
+                key: record.key.clone(),
+                version: record.version,
+                kind,
+            });
+        }
+        Some(Status::Late(limit))
     }
 
     /// Nothing far ahead of time is ever stored: it would win over everything written until then.
@@ -111,7 +148,7 @@ impl Server<'_, '_> {
 
     fn header(&self, keyspace: KeyspaceId, slot: Slot, key: &[u8]) -> (Found, Option<Lsn>) {
         match self.ctx.store.header(keyspace, slot, key) {
-            None => (Found::Absent, None),
+            None => (self.absent(), None),
             Some(stored) if stored.corrupt => (Found::Corrupt(stored.header), stored.pending),
             Some(stored) => (Found::Header(stored.header), stored.pending),
         }
@@ -119,13 +156,18 @@ impl Server<'_, '_> {
 
     fn value(&mut self, keyspace: KeyspaceId, slot: Slot, key: &[u8]) -> (Found, Option<Lsn>) {
         match self.ctx.store.value(keyspace, slot, key) {
-            Ok(None) => (Found::Absent, None),
+            Ok(None) => (self.absent(), None),
             Ok(Some((stored, value))) => (Found::Record(stored.header, value), stored.pending),
             Err(ReadError::Corrupt(header)) => {
                 self.ctx.out.count(Event::Corrupt);
                 (Found::Corrupt(header), None)
             }
         }
+    }
+
+    /// Nothing is stored, and the floor tells since when that is settled.
+    const fn absent(&self) -> Found {
+        Found::Absent { floor: self.floor.floor() }
     }
 
     /// Sends a coordinator one page of what is stored.
@@ -148,7 +190,8 @@ impl Server<'_, '_> {
             self.ctx.out.count(Event::Corrupt);
         }
         let items = page.items.into_iter().map(|(record, stored)| page_item(record, stored, *want));
-        let page = Some((items.collect(), page.next));
+        let (floor, promise) = (self.floor.floor(), self.floor.promise());
+        let page = Some(ScannedPage { items: items.collect(), next: page.next, floor, promise });
         self.answer(from, Message::Scanned { op, page }, after);
     }
 

@@ -6,10 +6,13 @@
 //! stamped again above the newest that a majority reports; then a replica that holds a still
 //! newer one holds the write of a concurrent client, and its answer counts too.
 //!
-//! A write at consistency ONE is never stamped again. Its guarantee is that one replica holds it
-//! or something newer, as if it had been overwritten at once, so "superseded" counts.
+//! A write at consistency ONE is not stamped again for that. Its guarantee is that one replica holds
+//! it or something newer, as if it had been overwritten at once, so "superseded" counts.
+//!
+//! A write that is refused as late, because it lies at or below what a replica has promised to take
+//! nothing new up to, is stamped again as well, above that promise: at ONE too, since nothing holds it.
 
-use kvorum_core::{Consistency, Error, Executed, Mono, NodeId, Record, Reply, Version};
+use kvorum_core::{Consistency, Error, Executed, Hlc, Mono, NodeId, Record, Reply};
 
 use super::Options;
 use super::coordinator::{Client, Coordinator, Progress};
@@ -30,8 +33,8 @@ pub(super) struct Write {
     may_hold: MemberSet,
     /// The first attempt may be stored somewhere.
     former_may_be_held: bool,
-    /// The newest version that stood in the way.
-    overtaken: Option<Version>,
+    /// The clock reading of the newest version, or promise, that stood in the way.
+    overtaken: Option<Hlc>,
     /// A replica whose answer counts held a live value before.
     was_live: bool,
     /// The first refusal that gives a reason.
@@ -104,13 +107,18 @@ impl Write {
                 self.votes.accept(members, from);
             }
             Status::Superseded(version) => {
-                self.overtaken = self.overtaken.max(Some(version));
+                self.overtaken = self.overtaken.max(Some(version.hlc));
                 self.may_hold.remove(members, from);
                 if self.superseded_counts(at.options) {
                     self.votes.accept(members, from);
                 } else {
                     self.votes.refuse(members, from);
                 }
+            }
+            Status::Late(promise) => {
+                self.overtaken = self.overtaken.max(Some(promise));
+                self.may_hold.remove(members, from);
+                self.votes.refuse(members, from);
             }
             Status::Rebuilding => self.votes.refuse(members, from),
             Status::ClockSkew
@@ -160,10 +168,12 @@ impl Write {
         if !self.votes.impossible() {
             return Progress::Wait;
         }
-        if let (Attempt::First, Some(newer)) = (self.attempt, self.overtaken) {
+        if let (Attempt::First, Some(above)) = (self.attempt, self.overtaken) {
             // Only the answers of a majority contain the newest version a majority acknowledged.
-            if self.compared.len() >= at.options.majority() {
-                self.stamp_again(at, newer);
+            // At consistency ONE nothing newer is in the way, only promises.
+            let enough = at.options.majority().min(self.votes.need());
+            if self.compared.len() >= enough {
+                self.stamp_again(at, above);
                 return Progress::SendAgain;
             }
         }
@@ -173,9 +183,9 @@ impl Write {
         at.reply(self.client, Err(self.failure()))
     }
 
-    fn stamp_again(&mut self, at: &mut Coordinator<'_, '_>, newer: Version) {
+    fn stamp_again(&mut self, at: &mut Coordinator<'_, '_>, above: Hlc) {
         let Coordinator { options, ctx, .. } = at;
-        ctx.clock.observe(newer.hlc);
+        ctx.clock.observe(above);
         ctx.out.count(Event::Restamp);
         ctx.pace.allowance.owe();
         self.record.version = ctx.clock.tick(ctx.now.wall_ms);
@@ -206,11 +216,12 @@ impl Write {
 }
 
 /// Whether a replica that answers so has compared the version with the one it holds. A refusal
-/// for space or skew comes after the comparison; the others tell nothing of what is stored.
+/// for space, skew or lateness comes after the comparison; the others tell nothing of what is stored.
 const fn compares(status: Status) -> bool {
     match status {
         Status::Applied { .. }
         | Status::Superseded(_)
+        | Status::Late(_)
         | Status::ClockSkew
         | Status::DiskFull
         | Status::IndexFull => true,

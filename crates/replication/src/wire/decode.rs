@@ -4,11 +4,11 @@ use bytes::{Buf, Bytes};
 use kvorum_core::{Cursor, Header, KeyspaceId, Record, ScanLimit, Slot};
 
 use super::primitive::{
-    get_bytes, get_cursor, get_duration, get_flag, get_head, get_header, get_optional, get_size,
-    get_slice, get_slot, get_varint, get_version, get_want,
+    get_bytes, get_cursor, get_duration, get_flag, get_head, get_header, get_hlc, get_optional,
+    get_size, get_slice, get_slot, get_varint, get_version, get_want,
 };
 use super::{WireError, found, kind, status};
-use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
+use crate::{Found, Message, OpId, PageItem, ScannedPage, Status, WriteKind};
 
 /// Takes one message off the front of `input`; keys and values are slices of it.
 ///
@@ -63,6 +63,7 @@ fn status(input: &mut Bytes) -> Result<Status, WireError> {
         status::APPLIED_OVER_LIVE => Status::Applied { was_live: true },
         status::SUPERSEDED => Status::Superseded(get_version(input)?),
         status::REBUILDING => Status::Rebuilding,
+        status::LATE => Status::Late(get_hlc(input)?),
         status::CLOCK_SKEW => Status::ClockSkew,
         status::DISK_FULL => Status::DiskFull,
         status::INDEX_FULL => Status::IndexFull,
@@ -74,7 +75,7 @@ fn status(input: &mut Bytes) -> Result<Status, WireError> {
 
 fn found(input: &mut Bytes) -> Result<Found, WireError> {
     Ok(match input.try_get_u8()? {
-        found::ABSENT => Found::Absent,
+        found::ABSENT => Found::Absent { floor: get_hlc(input)? },
         found::HEADER => Found::Header(get_header(input)?),
         found::RECORD => {
             let header = get_header(input)?;
@@ -87,15 +88,16 @@ fn found(input: &mut Bytes) -> Result<Found, WireError> {
     })
 }
 
-fn page(input: &mut Bytes) -> Result<(Vec<PageItem>, Option<Cursor>), WireError> {
+fn page(input: &mut Bytes) -> Result<ScannedPage, WireError> {
     let next = get_optional(input, get_cursor)?;
+    let (floor, promise) = (get_hlc(input)?, get_hlc(input)?);
     // The count is only a promise; the list grows as items really appear.
     let count = get_varint(input)?;
     let mut items = Vec::new();
     for _ in 0..count {
         items.push(item(input)?);
     }
-    Ok((items, next))
+    Ok(ScannedPage { items, next, floor, promise })
 }
 
 fn item(input: &mut Bytes) -> Result<PageItem, WireError> {

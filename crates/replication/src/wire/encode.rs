@@ -4,8 +4,8 @@ use bytes::{BufMut, BytesMut};
 use kvorum_core::{Header, KeyspaceId, Slot};
 
 use super::primitive::{
-    put_bytes, put_cursor, put_duration, put_flag, put_head, put_header, put_optional, put_size,
-    put_slot, put_version, put_want,
+    put_bytes, put_cursor, put_duration, put_flag, put_head, put_header, put_hlc, put_optional,
+    put_size, put_slot, put_version, put_want,
 };
 use super::{found, kind, status};
 use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
@@ -58,11 +58,13 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
         }
         Message::Scanned { op, page } => {
             begin(out, kind::SCANNED, *op);
-            let Some((items, next)) = page else { return put_flag(out, false) };
+            let Some(page) = page else { return put_flag(out, false) };
             put_flag(out, true);
-            put_optional(out, next.as_ref(), put_cursor);
-            put_size(out, items.len());
-            for item in items {
+            put_optional(out, page.next.as_ref(), put_cursor);
+            put_hlc(out, page.floor);
+            put_hlc(out, page.promise);
+            put_size(out, page.items.len());
+            for item in &page.items {
                 put_item(out, item);
             }
         }
@@ -80,20 +82,26 @@ fn put_status(out: &mut BytesMut, status: Status) {
         Status::Applied { was_live: true } => status::APPLIED_OVER_LIVE,
         Status::Superseded(_) => status::SUPERSEDED,
         Status::Rebuilding => status::REBUILDING,
+        Status::Late(_) => status::LATE,
         Status::ClockSkew => status::CLOCK_SKEW,
         Status::DiskFull => status::DISK_FULL,
         Status::IndexFull => status::INDEX_FULL,
         Status::Overloaded => status::OVERLOADED,
         Status::NotReplica => status::NOT_REPLICA,
     });
-    if let Status::Superseded(version) = status {
-        put_version(out, version);
+    match status {
+        Status::Superseded(version) => put_version(out, version),
+        Status::Late(reading) => put_hlc(out, reading),
+        _ => {}
     }
 }
 
 fn put_found(out: &mut BytesMut, found: &Found) {
     match found {
-        Found::Absent => out.put_u8(found::ABSENT),
+        Found::Absent { floor } => {
+            out.put_u8(found::ABSENT);
+            put_hlc(out, *floor);
+        }
         Found::Header(header) => {
             out.put_u8(found::HEADER);
             put_header(out, header);

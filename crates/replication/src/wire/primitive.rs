@@ -146,9 +146,22 @@ pub fn get_duration(input: &mut Bytes) -> Result<Duration, WireError> {
     get_varint(input).map(Duration::from_micros)
 }
 
+/// Appends a clock reading: u64.
+pub fn put_hlc(out: &mut BytesMut, reading: Hlc) {
+    out.put_u64_le(reading.0);
+}
+
+/// Takes a clock reading.
+///
+/// # Errors
+/// [`WireError`] if there is none.
+pub fn get_hlc(input: &mut Bytes) -> Result<Hlc, WireError> {
+    Ok(Hlc(input.try_get_u64_le()?))
+}
+
 /// Appends a version: `hlc u64 | writer u32`.
 pub fn put_version(out: &mut BytesMut, version: Version) {
-    out.put_u64_le(version.hlc.0);
+    put_hlc(out, version.hlc);
     out.put_u32_le(version.writer.0);
 }
 
@@ -157,7 +170,7 @@ pub fn put_version(out: &mut BytesMut, version: Version) {
 /// # Errors
 /// [`WireError`] if there is none.
 pub fn get_version(input: &mut Bytes) -> Result<Version, WireError> {
-    let hlc = Hlc(input.try_get_u64_le()?);
+    let hlc = get_hlc(input)?;
     let writer = Writer(input.try_get_u32_le()?);
     Ok(Version { hlc, writer })
 }

@@ -10,7 +10,7 @@ use kvorum_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
+use crate::{Found, Message, OpId, PageItem, ScannedPage, Status, WriteKind};
 
 fn some_bytes() -> impl Strategy<Value = Bytes> {
     prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
@@ -78,11 +78,27 @@ fn cursor() -> impl Strategy<Value = Cursor> {
     (slot(), some_bytes()).prop_map(|(slot, key)| Cursor { slot, key })
 }
 
+fn reading() -> impl Strategy<Value = Hlc> {
+    any::<u64>().prop_map(Hlc)
+}
+
+prop_compose! {
+    fn page()(
+        items in prop::collection::vec(item(), 0..5),
+        next in prop::option::of(cursor()),
+        floor in reading(),
+        promise in reading(),
+    ) -> ScannedPage {
+        ScannedPage { items, next, floor, promise }
+    }
+}
+
 fn status() -> impl Strategy<Value = Status> {
     prop_oneof![
         any::<bool>().prop_map(|was_live| Status::Applied { was_live }),
         version().prop_map(Status::Superseded),
         Just(Status::Rebuilding),
+        reading().prop_map(Status::Late),
         Just(Status::ClockSkew),
         Just(Status::DiskFull),
         Just(Status::IndexFull),
@@ -93,7 +109,7 @@ fn status() -> impl Strategy<Value = Status> {
 
 fn found() -> impl Strategy<Value = Found> {
     prop_oneof![
-        Just(Found::Absent),
+        reading().prop_map(|floor| Found::Absent { floor }),
         header().prop_map(Found::Header),
         with_value().prop_map(|(header, value)| Found::Record(header, value)),
         header().prop_map(Found::Corrupt),
@@ -109,7 +125,7 @@ fn message() -> impl Strategy<Value = Message> {
     let kind = prop_oneof![Just(WriteKind::Client), Just(WriteKind::Repair)];
     let keyspace = || any::<u32>().prop_map(KeyspaceId);
     let limit = any::<(usize, usize)>().prop_map(|(items, bytes)| ScanLimit { items, bytes });
-    let page = prop::option::of((prop::collection::vec(item(), 0..5), prop::option::of(cursor())));
+    let page = prop::option::of(page());
     prop_oneof![
         (op(), record(), kind, patience())
             .prop_map(|(op, record, kind, patience)| Message::Write { op, record, kind, patience }),
@@ -229,7 +245,7 @@ fn values_are_slices_of_the_frame() {
 #[test]
 fn a_count_without_items_allocates_nothing() {
     let mut out = BytesMut::new();
-    encode(&Message::Scanned { op: OpId(1), page: Some((Vec::new(), None)) }, &mut out);
+    encode(&Message::Scanned { op: OpId(1), page: Some(ScannedPage::default()) }, &mut out);
     out.truncate(out.len() - 1);
     out.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
     assert_eq!(decode(&mut out.freeze()), Err(WireError("it ends too early")));

@@ -97,6 +97,9 @@ impl World {
                 self.trace
                     .note(self.now, || format!("host {host} gave up {partition:?}: {reason}"));
             }
+            Out::Report { partition, report } => {
+                self.trace.note(self.now, || format!("host {host}, {partition:?}: {report:?}"));
+            }
             Out::Count(event) => self.trace.note(self.now, || format!("host {host}: {event:?}")),
             Out::BadFrame { from, reason } => {
                 let details = format!("host {host} got a bad frame from {from}: {reason}");

@@ -3,7 +3,7 @@
 use kvorum_core::{Cursor, Header, Hlc, Item, Outcome, Reply, Version, Want};
 
 use super::world::BEGINNING;
-use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
+use crate::{Found, Message, OpId, PageItem, Report, Status, WriteKind};
 
 pub(super) fn message(message: &Message) -> String {
     match message {
@@ -25,9 +25,9 @@ pub(super) fn message(message: &Message) -> String {
             format!("scan {} {}s from {}", operation(*op), part(*want), cursor(from))
         }
         Message::Scanned { op, page: None } => format!("{} no page: rebuilding", operation(*op)),
-        Message::Scanned { op, page: Some((items, next)) } => {
-            let items: Vec<String> = items.iter().map(page_item).collect();
-            let next = next.as_ref().map_or("end".to_owned(), cursor);
+        Message::Scanned { op, page: Some(page) } => {
+            let items: Vec<String> = page.items.iter().map(page_item).collect();
+            let next = page.next.as_ref().map_or("end".to_owned(), cursor);
             format!("{} page [{}] then {next}", operation(*op), items.join(", "))
         }
         Message::Raft(letter) => format!("{} bytes of Raft", letter.len()),
@@ -54,13 +54,43 @@ pub(super) fn outcome(outcome: &Outcome<Reply>) -> String {
     }
 }
 
-/// Milliseconds since the beginning, the counter if it is not zero, and who stamped it.
+/// When it was stamped, and by whom.
 pub(super) fn version(version: Version) -> String {
-    let Version { hlc, writer } = version;
+    format!("{}/n{}", reading(version.hlc), version.writer.0 >> 12)
+}
+
+pub(super) fn report(report: &Report) -> String {
+    match report {
+        Report::LateRefused { key, version: v, kind, .. } => {
+            format!("refuses {}'s {} @{}, late", writer(*kind), string(key), version(*v))
+        }
+        Report::Quarantined { key, version: v, .. } => {
+            format!("puts {} @{} into quarantine", string(key), version(*v))
+        }
+        Report::FloorRaised { floor } => format!("floor {}", reading(*floor)),
+        Report::Purged { items } => format!("purges {items}"),
+        Report::LostPromise { peer, floor, promise } => format!(
+            "has lost its promise: n{peer} has the floor {}, it promised {}",
+            reading(*floor),
+            reading(*promise)
+        ),
+    }
+}
+
+const fn writer(kind: WriteKind) -> &'static str {
+    match kind {
+        WriteKind::Client => "a client",
+        WriteKind::Repair => "a repair",
+    }
+}
+
+/// Milliseconds since the beginning, and the counter if it is not zero.
+fn reading(hlc: Hlc) -> String {
     let ms = hlc.wall_ms() as i64 - BEGINNING as i64;
-    let counter = hlc.0 - Hlc::from_wall_ms(hlc.wall_ms()).0;
-    let node = writer.0 >> 12;
-    if counter == 0 { format!("{ms}/n{node}") } else { format!("{ms}.{counter}/n{node}") }
+    match hlc.0 - Hlc::from_wall_ms(hlc.wall_ms()).0 {
+        0 => format!("{ms}"),
+        counter => format!("{ms}.{counter}"),
+    }
 }
 
 fn operation(op: OpId) -> String {
@@ -77,12 +107,15 @@ fn status(status: Status) -> String {
         Status::Applied { was_live: false } => "applied".to_owned(),
         Status::Applied { was_live: true } => "applied over a live value".to_owned(),
         Status::Superseded(newer) => format!("superseded by @{}", version(newer)),
+        Status::Late(above) => format!("late: nothing is taken up to {}", reading(above)),
         other => format!("{other:?}"),
     }
 }
 
 fn found(found: &Found) -> String {
     match found {
+        Found::Absent { floor: Hlc(0) } => "Absent".to_owned(),
+        Found::Absent { floor } => format!("Absent, settled up to {}", reading(*floor)),
         Found::Header(header) => format!("header {}", self::header(header)),
         Found::Record(header, value) => {
             format!("record {} {}", string(value), self::header(header))

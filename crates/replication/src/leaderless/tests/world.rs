@@ -171,7 +171,7 @@ impl World {
                     | Effect::Send { after, .. }
                     | Effect::Notify { after, .. }
                     | Effect::Rebuilt { after } => *after,
-                    Effect::GaveUp(_) | Effect::Count(_) => None,
+                    Effect::GaveUp(_) | Effect::Report(_) | Effect::Count(_) => None,
                 };
                 match after {
                     Some(lsn) if lsn > self.node(node).store.durable() => {
@@ -234,6 +234,9 @@ impl World {
             Effect::Notify { number, .. } => return Some(Input::Durable(number)),
             Effect::Count(Event::LateAck) => self.trace.push(format!("n{node}: too late")),
             Effect::GaveUp(reason) => self.trace.push(format!("n{node}: gave up: {reason}")),
+            Effect::Report(report) => {
+                self.trace.push(format!("n{node}: {}", text::report(&report)));
+            }
             Effect::Count(event) => self.trace.push(format!("n{node}: counts {event:?}")),
         }
         None

@@ -390,7 +390,7 @@ impl World {
                     | Effect::Send { after, .. }
                     | Effect::Notify { after, .. }
                     | Effect::Rebuilt { after } => *after,
-                    Effect::GaveUp(_) | Effect::Count(_) => None,
+                    Effect::GaveUp(_) | Effect::Report(_) | Effect::Count(_) => None,
                 };
                 match (after.filter(|after| *after > store.durable()), effect) {
                     (Some(after), effect) => node.held.push((after, effect)),
@@ -426,6 +426,7 @@ impl World {
                     (None, Effect::Rebuilt { .. }) => {
                         self.rebuilding.remove(&id);
                     }
+                    (None, Effect::Report(report)) => panic!("{report:?}"),
                     (None, Effect::GaveUp(reason)) => self.given_up.push((id, reason)),
                     (None, Effect::Count(event)) => self.events.push(event),
                 }

@@ -1,0 +1,58 @@
+//! What the operator of a partition wants to read.
+
+use bytes::Bytes;
+use kvorum_core::{Hlc, KeyspaceId, NodeId, Slot, Version};
+
+use crate::WriteKind;
+
+/// Something that happened to a replica, with all that is known of it: for the node's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A write came when everything up to its version was settled, and would have brought back
+    /// something that was deleted or overwritten. It was not taken.
+    LateRefused {
+        /// The keyspace of the key.
+        keyspace: KeyspaceId,
+        /// The slot of the key.
+        slot: Slot,
+        /// The key.
+        key: Bytes,
+        /// The version of the write.
+        version: Version,
+        /// Whose write it was. A client's is stamped again by its coordinator; a copy came from a
+        /// replica that should not have had it any more.
+        kind: WriteKind,
+    },
+    /// A record was found here that the other replicas have deleted or overwritten for good. It was
+    /// taken out, and lies in quarantine.
+    Quarantined {
+        /// The keyspace of the key.
+        keyspace: KeyspaceId,
+        /// The slot of the key.
+        slot: Slot,
+        /// The key.
+        key: Bytes,
+        /// The version of the record.
+        version: Version,
+    },
+    /// All members have seen everything up to this reading.
+    FloorRaised {
+        /// The new floor.
+        floor: Hlc,
+    },
+    /// Tombstones and values that had expired were removed below the floor.
+    Purged {
+        /// How many.
+        items: usize,
+    },
+    /// Another replica's floor lies above what this one has promised, so this one has lost its
+    /// promise, and perhaps more: it copies everything from the others.
+    LostPromise {
+        /// The other replica.
+        peer: NodeId,
+        /// Its floor.
+        floor: Hlc,
+        /// What this replica remembers to have promised.
+        promise: Hlc,
+    },
+}
