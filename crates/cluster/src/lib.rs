@@ -4,6 +4,7 @@
 //! - [`peers`]: the list of peers an operator writes;
 //! - [`founding`]: how blank nodes become a cluster exactly once, and how a node that comes back
 //!   with less than it once acknowledged is found out;
+//! - [`membership`]: who is alive, by gossip;
 //! - [`liveness`]: who answers pings;
 //! - [`clocks`]: whether this node's clock is the one that is wrong.
 //!
@@ -17,5 +18,6 @@ pub mod clocks;
 mod codec;
 pub mod founding;
 pub mod liveness;
+pub mod membership;
 pub mod peers;
 pub mod placement;

@@ -33,7 +33,18 @@ const PURE_CRATES: &[PureCrate] = &[
     PureCrate {
         package: "kvorum-cluster",
         folder: "crates/cluster",
-        libraries: &["bytes", "thiserror", "xxhash-rust"],
+        // The library `foca` takes time and a generator as arguments, and the generator of
+        // `rand_chacha` its seed.
+        libraries: &[
+            "bytes",
+            "crc32c",
+            "foca",
+            "hmac",
+            "rand_chacha",
+            "sha2",
+            "thiserror",
+            "xxhash-rust",
+        ],
     },
     PureCrate {
         package: "kvorum-shard",
