@@ -84,6 +84,8 @@ pub struct Options {
     pub index_limit_bytes: u64,
     /// The disk space the store may use, in bytes; zero means all there is.
     pub max_disk_bytes: u64,
+    /// How fast the log is read again to find damage, in bytes per second; zero for never.
+    pub scrub_bytes_per_second: u64,
 }
 
 /// The addresses under which clients and peers reach a node. Of a node that was never met only

@@ -220,6 +220,7 @@ fn open_store(options: &Options) -> Result<(Store, Recovery), StartError> {
         max_value: options.max_value,
         index_limit_bytes: options.index_limit_bytes,
         max_disk_bytes: options.max_disk_bytes,
+        scrub_bytes_per_second: options.scrub_bytes_per_second,
         ..kvorum_storage::Options::default()
     };
     Store::open(Arc::new(disk), store_options, seed).map_err(|error| {

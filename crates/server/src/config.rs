@@ -53,6 +53,7 @@ pub struct Config {
     segment_size: u64,
     index_limit: u64,
     max_disk: u64,
+    scrub_rate: u64,
     anti_entropy_interval: Duration,
     gossip_interval: Duration,
     log_level: Option<LogLevel>,
@@ -93,6 +94,7 @@ impl Config {
             segment_size: 64 << 20,
             index_limit: 1 << 30,
             max_disk: 0,
+            scrub_rate: 4 << 20,
             anti_entropy_interval: Duration::from_secs(30),
             gossip_interval: Duration::from_secs(1),
             log_level: None,
@@ -195,6 +197,7 @@ impl Config {
             segment_bytes: self.segment_size,
             index_limit_bytes: self.index_limit,
             max_disk_bytes: self.max_disk,
+            scrub_bytes_per_second: self.scrub_rate,
         }
     }
 

@@ -15,7 +15,7 @@ mod work;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvorum_core::{Hlc, Lsn};
+use kvorum_core::{Hlc, Lsn, Mono};
 
 use crate::damage::Damage;
 use crate::disk::{DirectoryLock, Disk};
@@ -110,6 +110,8 @@ pub struct Stats {
     pub corrupt: u64,
     /// Slots whose sums scrub has found wrong, and put right, since the start.
     pub wrong_sums: u64,
+    /// When scrub had last read and hashed everything; nothing while its first round goes on.
+    pub scrubbed: Option<Mono>,
 }
 
 impl Store {
@@ -142,6 +144,7 @@ impl Store {
             failures: self.maintenance.failures,
             corrupt: self.maintenance.corrupt,
             wrong_sums: self.maintenance.wrong_sums,
+            scrubbed: self.maintenance.scrub.done_at(),
         }
     }
 }

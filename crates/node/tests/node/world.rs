@@ -88,6 +88,7 @@ impl World {
             segment_bytes: 1 << 20,
             index_limit_bytes: 64 << 20,
             max_disk_bytes: 0,
+            scrub_bytes_per_second: 0,
         }
     }
 

@@ -50,7 +50,7 @@ fn optional<T: ToString>(value: Option<&T>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-static SETTINGS: [Setting; 29] = [
+static SETTINGS: [Setting; 30] = [
     Setting {
         name: "node_num",
         compat: &["NODE_NUM"],
@@ -303,6 +303,16 @@ static SETTINGS: [Setting; 29] = [
             parse::seconds(text).map(|interval| config.anti_entropy_interval = interval)
         },
         show: |config| config.anti_entropy_interval.as_secs_f64().to_string(),
+    },
+    Setting {
+        name: "scrub_rate",
+        compat: &[],
+        help: "How many bytes of the log are read again per second, to find damage while other \
+               nodes still have what was lost; 0 for never.",
+        default: "4MiB",
+        switch: false,
+        apply: |config, text| parse::bytes(text, 0, 1 << 40).map(|rate| config.scrub_rate = rate),
+        show: |config| parse::in_units(config.scrub_rate),
     },
     Setting {
         name: "gossip_interval",

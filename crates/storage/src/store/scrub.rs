@@ -23,6 +23,8 @@ pub(super) struct Scrub {
     sums: Check,
     /// No more is hashed before this time.
     sums_not_before: Mono,
+    /// When the last round was over.
+    done_at: Option<Mono>,
 }
 
 /// About how many keys are hashed again in one step.
@@ -36,6 +38,10 @@ const PER_KEY: Duration = Duration::from_micros(60);
 const ROUND: Duration = Duration::from_secs(3600);
 
 impl Scrub {
+    pub(super) const fn done_at(&self) -> Option<Mono> {
+        self.done_at
+    }
+
     /// After a failed read: try the same part again later.
     pub(super) fn postpone(&mut self, now: Mono) {
         self.not_before = now + RETRY;
@@ -58,7 +64,8 @@ impl Store {
             }
             // One round is over; the next begins after a pause, so that a small store is not read
             // all the time.
-            self.maintenance.scrub = Scrub { not_before: now + ROUND, ..Scrub::default() };
+            let (not_before, done_at) = (now + ROUND, Some(now));
+            self.maintenance.scrub = Scrub { not_before, done_at, ..Scrub::default() };
             let number = self.maintenance.checkpoints.newest()?;
             return Some(Task::CheckpointRead { number });
         };

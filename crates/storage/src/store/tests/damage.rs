@@ -370,6 +370,23 @@ fn a_checkpoint_that_goes_bad_is_replaced_by_scrub() {
 }
 
 #[test]
+fn the_end_of_a_round_of_scrub_is_told() {
+    for rate in [u64::MAX, 0] {
+        let options = Options { scrub_bytes_per_second: rate, ..small() };
+        let (mut store, _) = open(&SimDisk::new(), &options, 1);
+        compacted(&mut store, 20);
+        let begun = Mono(1 << 40);
+        for n in 0..200u64 {
+            if let Some(work) = store.maintain(Mono(begun.0 + (n << 20))) {
+                store.work_done(work.run());
+            }
+            sync(&mut store);
+        }
+        assert_eq!(store.stats().scrubbed.is_some_and(|at| at > begun), rate > 0);
+    }
+}
+
+#[test]
 fn a_moved_record_never_creates_a_key() {
     moved_never_creates(&small()).unwrap();
 }
