@@ -172,7 +172,7 @@ pub enum Effect {
         after: Option<Lsn>,
     },
     /// The group has given up what it holds, because it lost something it may have promised: what
-    /// was found, for the operator.
+    /// was found, for the operator. [`Effect::Rebuilt`] follows when it has all of it again.
     GaveUp(&'static str),
     /// Something happened that the operator wants to read.
     Report(Report),

@@ -59,6 +59,7 @@ impl Shard {
                 }
                 Wanted::Rebuilt { after } => (after, Effect::Rebuilt { partition, number }),
                 Wanted::GaveUp(reason) => {
+                    self.groups.begin_rebuild(group);
                     turn.out.push(Out::GaveUp { partition, reason });
                     continue;
                 }

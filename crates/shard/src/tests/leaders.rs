@@ -5,7 +5,7 @@ use std::time::Duration;
 use kvorum_core::{Action, Error, Executed, Op, Outcome, Reply, Step, Txn};
 
 use super::world::{PATIENCE, World, get, id, key_in, put};
-use crate::{Class, In};
+use crate::{Class, In, Out};
 
 fn add(key: &str) -> Op {
     let (key, action) = (key.to_owned().into(), Action::Add(1));
@@ -201,4 +201,27 @@ fn a_node_whose_disk_is_slow_leads_nothing_until_it_is_well() {
     world.turn(id(1), In::SlowDisk(false));
     world.live(Duration::from_secs(8));
     assert_eq!(led_by(&mut world, 1), 4);
+}
+
+#[test]
+fn a_strong_partition_that_is_given_up_counts_as_rebuilding_until_it_is_whole() {
+    let mut world = World::strong(3, |_| {});
+    world.live(Duration::from_secs(1));
+    let ticket = world.ask(id(1), put(&key_in(0), "v"));
+    world.end_turn(id(1));
+    world.live(Duration::from_millis(200));
+    assert!(matches!(world.answer(ticket), Some(Ok(Reply::Written { .. }))));
+    world.restart_blank(id(3));
+    let rebuilding = |world: &World| world.nodes[2].shard.stats().rebuilding;
+    let mut most = 0;
+    for _ in 0..100 {
+        world.live(Duration::from_millis(50));
+        most = most.max(rebuilding(&world));
+    }
+    let given_up = |other: &&(_, Out)| matches!(other.1, Out::GaveUp { .. });
+    let times = world.others.iter().filter(given_up).count();
+    assert!(times > 0 && most == times, "{times} were given up, {most} rebuilt at once");
+    let rebuilt = |other: &&(_, Out)| matches!(other.1, Out::Rebuilt(_));
+    assert_eq!(world.others.iter().filter(rebuilt).count(), times);
+    assert_eq!(rebuilding(&world), 0);
 }

@@ -109,6 +109,21 @@ impl World {
         Now { mono: self.now, wall_ms: 1_700_000_000_000 + self.now.0 / 1000 }
     }
 
+    /// Starts another process of a node that has lost all its records and does not know.
+    pub(super) fn restart_blank(&mut self, node: NodeId) {
+        let others: Vec<NodeId> = (1..=self.nodes.len()).map(id).filter(|n| *n != node).collect();
+        for other in &others {
+            self.disconnect(node, *other);
+        }
+        let Node { shard, store } = self.node(node);
+        store.forget();
+        let clock = HybridClock::new(Writer::new(node, 2), Hlc::default());
+        *shard = Shard::new(Options::new(node), Arc::clone(shard.layout()), clock);
+        for other in others {
+            self.connect(node, other);
+        }
+    }
+
     /// A step within a turn.
     pub(super) fn step(&mut self, node: NodeId, input: In) {
         let (now, mut out) = (self.clocks(), Vec::new());
