@@ -135,6 +135,12 @@ impl Node {
         self.shard.is_some() && self.rebuilding.is_empty()
     }
 
+    /// Whether the node rebuilds a partition, for whatever reason, or serves none.
+    #[must_use]
+    pub fn rebuilds(&self) -> bool {
+        self.shard.as_ref().is_none_or(|shard| shard.stats().rebuilding > 0)
+    }
+
     /// Why the node rebuilds everything it holds, if the founding says that it must.
     #[must_use]
     pub fn rebuilds_because(&self) -> Option<String> {

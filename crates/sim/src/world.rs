@@ -5,7 +5,7 @@ mod links;
 mod lives;
 mod replicas;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +101,8 @@ pub struct World {
     events: BTreeMap<(Mono, u64), Event>,
     scheduled: u64,
     healed: Option<Mono>,
+    /// The hosts whose nodes have been rebuilding whenever they were looked at since then.
+    incomplete: BTreeSet<usize>,
     /// What the machines told, rather than the clients.
     violations: BTreeMap<Property, Violation>,
     /// How far any wall clock has been off, in milliseconds.
@@ -138,6 +140,7 @@ impl World {
             events: BTreeMap::new(),
             scheduled: 0,
             healed: None,
+            incomplete: BTreeSet::new(),
             violations: BTreeMap::new(),
             clock_error_ms: 0,
             ended: false,
@@ -291,6 +294,7 @@ impl World {
         for host in 0..self.hosts.len() {
             self.tick_node(host);
         }
+        self.look_at_nodes();
         self.after(TICK, Event::Tick);
     }
 

@@ -23,6 +23,7 @@ impl World {
             let details = format!("node {} does not serve all it holds", host.id);
             self.violated(Property::RecoversAfterHealing, details);
         }
+        self.incomplete = (0..self.hosts.len()).collect();
         // One after the other: all at once would be more than a short queue holds.
         let (keys, objects) = (self.clients.keys(), self.strong.objects());
         for (key, wait) in (0..keys).zip((0..).step_by(10_000)) {
@@ -36,6 +37,14 @@ impl World {
             self.after(writing + wait, look(false));
         }
         self.after(all + writing + keys.max(objects) as u64 * 10_000, Event::End);
+    }
+
+    /// Looks whether nodes hold all they should. Not once and at the same time at all of them: what a
+    /// disk has lost may be found at any moment, and the partition is rebuilt then.
+    pub(super) fn look_at_nodes(&mut self) {
+        let hosts = &self.hosts;
+        let rebuilds = |host: &Host| host.node.as_ref().is_none_or(Node::rebuilds);
+        self.incomplete.retain(|&host| hosts.get(host).is_some_and(rebuilds));
     }
 
     pub(super) fn look_at(&mut self, key: usize) {
@@ -64,9 +73,15 @@ impl World {
         self.push(host, In::Request { ticket, request });
     }
 
-    /// The end: all replicas of a strong partition hold the same.
+    /// The end: no node has been rebuilding all the time, and all replicas of a strong partition hold
+    /// the same.
     pub(super) fn end(&mut self) {
         self.ended = true;
+        let incomplete = self.incomplete.first().and_then(|host| self.hosts.get(*host));
+        if let Some(id) = incomplete.map(|host| host.id) {
+            let details = format!("node {id} goes on rebuilding a partition");
+            self.violated(Property::RecoversAfterHealing, details);
+        }
         if let Err(details) = self.compare_replicas() {
             self.violated(Property::StrongRecoversAfterHealing, details);
         }
