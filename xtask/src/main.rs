@@ -16,6 +16,8 @@ cargo xtask COMMAND
   bench [--rounds N] [--scale X]
                   measure a cluster beside redis-server and write docs/benchmarks.md
   bench failover  kill leaders, measure how long writes stand still, and write its section there
+  bench digests   measure what the sums that replicas compare cost a put, and write its section
+                  there
   redis-suite [UNIT …]
                   run the cases of redis-server's own test suite that are about strings against a
                   cluster; exit 1 if one fails that docs/redis-compat.md does not list
@@ -29,6 +31,10 @@ fn main() -> Result<ExitCode> {
         ["tidy", "--lower"] => run_tidy(true),
         ["bench", "failover"] => {
             bench::failover::run(root()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["bench", "digests"] => {
+            bench::digests::run(root()?)?;
             Ok(ExitCode::SUCCESS)
         }
         ["bench", rest @ ..] => {

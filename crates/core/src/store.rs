@@ -196,12 +196,13 @@ pub trait Store {
     /// reads no record. Zero for local keyspaces ([`KeyspaceId::is_local`]).
     fn sum(&self, keyspace: KeyspaceId, first: Slot, last: Slot) -> u64;
 
-    /// How finely the sums of a slot are kept: in 2^bits buckets, at most 2^9
+    /// How finely a slot is divided: in 2^bits buckets, at most 2^9
     /// ([`digest::MAX_BITS`](crate::digest::MAX_BITS)).
     fn bucket_bits(&self, keyspace: KeyspaceId, slot: Slot) -> u8;
 
-    /// The sums of the 2^`bits` buckets of a slot; of the 2^[`Store::bucket_bits`] that are kept
-    /// if those are fewer, so the length tells.
+    /// The sums of the 2^`bits` buckets of a slot; of the 2^[`Store::bucket_bits`] that it has if
+    /// those are fewer, so the length tells. May hash some thousands of keys, which takes a
+    /// fraction of a millisecond.
     fn bucket_sums(&self, keyspace: KeyspaceId, slot: Slot, bits: u8) -> Vec<u64>;
 
     /// Adds a record to the log and the index, and returns its LSN.

@@ -43,8 +43,7 @@ impl Check {
 
 impl Begun {
     fn of(slot: &SlotIndex) -> Begun {
-        let sums = slot.sums();
-        Begun { last: None, sums: Sums::new(sums.bits()), total: sums.total() }
+        Begun { last: None, sums: slot.sums().cleared(), total: slot.sums().total() }
     }
 
     /// Hashes the next piece and returns how many keys it had.

@@ -43,14 +43,18 @@ impl Index {
         totals.fold(0, u64::wrapping_add)
     }
 
-    /// How finely the sums of a slot are kept: in 2^bits buckets.
+    /// How finely a slot is divided: in 2^bits buckets.
     pub(crate) fn bucket_bits(&self, keyspace: KeyspaceId, slot: Slot) -> u8 {
-        self.slot(keyspace, slot).map_or(0, |slot| slot.sums().bits())
+        let slot = self.slot(keyspace, slot).filter(|_| self.hashing(keyspace).is_some());
+        slot.map_or(0, SlotIndex::bits)
     }
 
-    /// The sums of 2^`bits` buckets of a slot, or of those that are kept if they are fewer.
+    /// The sums of 2^`bits` buckets of a slot, or of as many as it has if they are fewer.
     pub(crate) fn bucket_sums(&self, keyspace: KeyspaceId, slot: Slot, bits: u8) -> Vec<u64> {
-        self.slot(keyspace, slot).map_or_else(|| vec![0], |slot| slot.sums().folded(bits))
+        match (self.slot(keyspace, slot), self.hashing(keyspace)) {
+            (Some(slot), Some(hashing)) => slot.bucket_sums(hashing, bits),
+            _ => vec![0],
+        }
     }
 
     /// The first of the slots that holds a tombstone or a record that expires.

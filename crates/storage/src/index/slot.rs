@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
 
-use kvorum_core::digest;
+use kvorum_core::digest::{self, MAX_BITS};
 
-use super::sums::{Hashing, Sums};
+use super::sums::{Hashing, MANY, Sums};
 use super::{Entry, IndexKey};
 
 /// The keys of one slot of one keyspace. Most slots of a small store are empty: they take no memory
@@ -107,7 +107,7 @@ impl SlotIndex {
         }
         if let Some(hashing) = hashing {
             self.sums.replace(hashing, key, old.as_ref(), Some(&entry));
-            if self.entries.len() > self.sums.capacity() {
+            if self.entries.len() > MANY && self.sums.buckets().is_none() {
                 self.hash(hashing);
             }
         }
@@ -137,9 +137,24 @@ impl SlotIndex {
         self.sums.shrink(self.entries.len());
     }
 
-    /// Sums everything anew, as finely as so many keys need it.
+    /// How finely the slot is divided: in 2^bits buckets.
+    pub(super) fn bits(&self) -> u8 {
+        if self.sums.buckets().is_some() { MAX_BITS } else { digest::bits_for(self.entries.len()) }
+    }
+
+    /// The sums of 2^`bits` buckets, or of as many as the slot has if they are fewer.
+    pub(super) fn bucket_sums(&self, hashing: Hashing, bits: u8) -> Vec<u64> {
+        let bits = bits.min(self.bits());
+        match self.sums.buckets() {
+            _ if bits == 0 => vec![self.sums.total()],
+            Some(buckets) => digest::fold(buckets, bits),
+            None => hashing.sums(&self.entries, bits),
+        }
+    }
+
+    /// Sums everything anew.
     pub(super) fn hash(&mut self, hashing: Hashing) {
-        self.sums = Sums::new(digest::bits_for(self.entries.len()));
+        self.sums = Sums::new(self.entries.len());
         for (key, entry) in &self.entries {
             self.sums.replace(hashing, key.as_slice(), None, Some(entry));
         }
