@@ -8,7 +8,9 @@
 //! - **Birth.** A node without a cluster serves nothing until it has met all others of the list.
 //!   If none of them has a cluster either, it founds: it persists the layout and everybody's log
 //!   id. All nodes compute the same layout from the same list and check that they do, so it does
-//!   not matter who founds first, and a node that meets a founded one adopts its founding.
+//!   not matter who founds first, and a node that meets a founded one adopts its founding. If a
+//!   node loses its disk meanwhile, two nodes may both found and remember different logs; of what
+//!   all must share, the seed of digests, the lower one counts from when they meet.
 //! - **Coming back.** Members remember each other's [`Watermark`]. A node of which a member
 //!   remembers another log, a durable record it has not recovered, or a start it has not seen, has
 //!   lost something: it is *rebuilding* and says so durably before it serves anything. What a
@@ -356,7 +358,7 @@ impl Founding {
         let mut members = self.met.clone();
         members.insert(self.me.node, self.me.log_id);
         let members = members.into_iter().collect();
-        let founded = Founded { members, layout: self.proposal.clone() };
+        let founded = Founded::new(members, self.proposal.clone());
         self.join(founded);
     }
 
@@ -375,6 +377,8 @@ impl Founding {
         }
         let start = self.start();
         let Some(membership) = &mut self.membership else { return };
+        // Others may know only the account of this node, so they hear of the change.
+        self.durable &= !membership.founded.agree(founded);
         let me = &self.me;
         let claim = Claim {
             log_id: me.log_id,

@@ -314,7 +314,7 @@ impl Founding {
     /// What the hashes that replicas compare are keyed with, once the cluster is known.
     pub(crate) fn digest_seed(&self) -> Option<digest::Seed> {
         match &self.stage {
-            Stage::Known(core) => core.membership().map(|known| known.founded.digest_seed()),
+            Stage::Known(core) => core.membership().map(|known| known.founded.digest_seed),
             Stage::Learning(_) | Stage::Failed(_) => None,
         }
     }

@@ -263,7 +263,7 @@ impl Node {
 
     fn serve(&mut self, now: Now, clock_above: Hlc) {
         if let Some(membership) = self.founding.membership() {
-            self.store.seed_digests(membership.founded.digest_seed());
+            self.store.seed_digests(membership.founded.digest_seed);
         }
         if let Some(shard) = &mut self.shard {
             shard.observe(clock_above);

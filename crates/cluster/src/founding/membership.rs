@@ -8,7 +8,7 @@ use super::Candidate;
 use super::hello::{Settled, put_settled, take_settled};
 use crate::codec::{DecodeError, Reader, put_layout, put_list, put_node, put_text};
 
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 /// How many settled losses are remembered: a loss older than this many others would at worst be
 /// made good once more.
 const MAX_SETTLED: usize = 16;
@@ -20,6 +20,9 @@ pub struct Founded {
     pub members: Vec<(NodeId, u128)>,
     /// The layout, as explicit lists: never computed again.
     pub layout: Layout,
+    /// What the hashes are keyed with that replicas compare. Hashes of different seeds cannot be
+    /// compared, so of two accounts the lower seed counts.
+    pub digest_seed: digest::Seed,
 }
 
 /// A node's membership of a cluster.
@@ -49,11 +52,17 @@ impl Founded {
         self.members.iter().find(|(member, _)| *member == node).map(|(_, log_id)| *log_id)
     }
 
-    /// What the hashes that replicas compare are keyed with: the logs' ids are drawn at random.
-    #[must_use]
-    pub fn digest_seed(&self) -> digest::Seed {
-        let ids: Vec<u8> = self.members.iter().flat_map(|(_, id)| id.to_le_bytes()).collect();
-        digest::Seed(xxh3_64(&ids))
+    /// The birth of a cluster. The logs' ids were drawn at random, so nobody can guess the seed.
+    pub(super) fn new(members: Vec<(NodeId, u128)>, layout: Layout) -> Founded {
+        let ids: Vec<u8> = members.iter().flat_map(|(_, id)| id.to_le_bytes()).collect();
+        Founded { members, layout, digest_seed: digest::Seed(xxh3_64(&ids)) }
+    }
+
+    /// Agrees with another account on the seed of digests; true if this one has changed.
+    pub(super) fn agree(&mut self, other: &Founded) -> bool {
+        let ours = self.digest_seed;
+        self.digest_seed.0 = ours.0.min(other.digest_seed.0);
+        self.digest_seed != ours
     }
 
     /// Whether two nodes tell of the same birth. Their accounts may differ in a node that lost its
@@ -68,12 +77,14 @@ impl Founded {
             out.put_u128_le(*log_id);
         });
         put_layout(out, &self.layout);
+        out.put_u64_le(self.digest_seed.0);
     }
 
     pub(super) fn take(reader: &mut Reader) -> Result<Founded, DecodeError> {
         Ok(Founded {
             members: reader.list(|reader| Ok((reader.node()?, reader.u128()?)))?,
             layout: reader.layout()?,
+            digest_seed: digest::Seed(reader.u64()?),
         })
     }
 }

@@ -217,6 +217,27 @@ proptest! {
         }
     }
 
+    /// A node that loses its disk while the others found the cluster makes their accounts differ.
+    #[test]
+    fn all_nodes_key_their_digests_alike_even_if_a_disk_is_lost_during_the_birth(
+        nodes in 2u32..5,
+        wiped in any::<proptest::sample::Index>(),
+        before in proptest::collection::vec(any::<(u8, u8, u8)>(), 0..40),
+        after in proptest::collection::vec(any::<(u8, u8, u8)>(), 0..40),
+    ) {
+        let mut world = World::new(nodes);
+        world.scramble(&before, |_| true);
+        world.wipe(wiped.index(world.disks.len()));
+        world.scramble(&after, |_| true);
+        world.everybody_meets();
+        let durable = |disk: &Disk| {
+            let record = disk.persisted.membership.clone().unwrap();
+            Membership::decode(record).unwrap().founded.digest_seed
+        };
+        let seeds: Vec<_> = world.disks.iter().map(durable).collect();
+        prop_assert!(seeds.iter().all(|seed| *seed == seeds[0]), "{:?}", seeds);
+    }
+
     #[test]
     fn an_older_image_of_a_disk_is_found_out(
         nodes in 2u32..5,
