@@ -11,7 +11,7 @@ use kvorum_core::digest::{self, MAX_BITS, Seed};
 
 use super::{Entry, IndexKey};
 
-/// A slot with more keys keeps the sums of its buckets. Hashing so many takes a fifth of a
+/// A slot with more keys keeps the sums of its buckets. Hashing so many takes a quarter of a
 /// millisecond.
 pub(super) const MANY: usize = 4096;
 
