@@ -54,6 +54,8 @@
 //! - A segment is free only when the copies of its live records are durable and its newest record
 //!   lies below the newest checkpoint.
 //! - Bytes that fail their checksum are an error or a repair, never an absent key.
+//! - From [`Store::seed_digests`] on, the sums that replicas compare are what hashing the index
+//!   anew would come to; scrub hashes it anew to make sure.
 //!
 //! The layout of every file is in `docs/formats.md`, the reasons in
 //! `docs/design/0001-the-log-is-the-store.md`.
