@@ -78,6 +78,16 @@ fn describe() {
         "kvorum_under_replicated_total",
         "Writes not sent to a replica, down or full"
     );
+    describe_counter!(
+        "kvorum_hints_recorded_total",
+        "Keys remembered for a node that may have missed a write"
+    );
+    describe_counter!("kvorum_hints_replayed_total", "Keys that such a node has taken");
+    describe_counter!(
+        "kvorum_hints_overflowed_total",
+        "Missed writes of which only the slot was remembered"
+    );
+    describe_counter!("kvorum_hints_dropped_total", "Keys forgotten: nothing is stored there now");
     describe_counter!("kvorum_late_acks_total", "Answers to operations that were over");
     describe_counter!("kvorum_corrupt_records_total", "Stored records that failed their checksum");
     describe_counter!("kvorum_wrong_sums_total", "Slots whose sums did not match their records");
@@ -121,6 +131,10 @@ pub(crate) struct EventMetrics {
     read_repairs: Counter,
     hurried: Counter,
     under_replicated: Counter,
+    hinted: Counter,
+    hints_replayed: Counter,
+    hints_overflowed: Counter,
+    hints_dropped: Counter,
     late_acks: Counter,
     corrupt: Counter,
     malformed: Counter,
@@ -143,6 +157,10 @@ impl EventMetrics {
             read_repairs: counter!("kvorum_read_repairs_total"),
             hurried: counter!("kvorum_hurried_reads_total"),
             under_replicated: counter!("kvorum_under_replicated_total"),
+            hinted: counter!("kvorum_hints_recorded_total"),
+            hints_replayed: counter!("kvorum_hints_replayed_total"),
+            hints_overflowed: counter!("kvorum_hints_overflowed_total"),
+            hints_dropped: counter!("kvorum_hints_dropped_total"),
             late_acks: counter!("kvorum_late_acks_total"),
             corrupt: counter!("kvorum_corrupt_records_total"),
             malformed: counter!("kvorum_malformed_messages_total"),
@@ -166,6 +184,10 @@ impl EventMetrics {
             Event::ReadRepair => &self.read_repairs,
             Event::Hurried => &self.hurried,
             Event::UnderReplicated => &self.under_replicated,
+            Event::Hinted => &self.hinted,
+            Event::HintReplayed => &self.hints_replayed,
+            Event::HintOverflow => &self.hints_overflowed,
+            Event::HintDropped => &self.hints_dropped,
             Event::LateAck => &self.late_acks,
             Event::Corrupt => &self.corrupt,
             Event::Malformed => &self.malformed,

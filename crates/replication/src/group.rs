@@ -193,6 +193,15 @@ pub enum Event {
     Hurried,
     /// A write was not sent to a replica because it is down or has no room.
     UnderReplicated,
+    /// A member that may lack a write will be sent what is stored under its key.
+    Hinted,
+    /// A member was sent what it may lack, and holds it now.
+    HintReplayed,
+    /// A member may lack a write, and its slot was marked, because there are too many keys.
+    HintOverflow,
+    /// A key was forgotten, because there is nothing to send under it any more, or no member to
+    /// send it to.
+    HintDropped,
     /// An answer came for an operation that is no longer pending.
     LateAck,
     /// A stored record failed its checksum.

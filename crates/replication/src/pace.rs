@@ -7,6 +7,7 @@
 mod allowance;
 mod background;
 mod copies;
+mod hint_accounts;
 mod kept_log;
 mod latency;
 
@@ -18,6 +19,7 @@ use kvorum_core::{Mono, NodeId};
 pub use allowance::Allowance;
 pub use background::{Background, BackgroundLimits, Grant};
 pub use copies::{Copies, Permit};
+pub use hint_accounts::{HintAccounts, HintShare, Lingering, PendingHints};
 pub use kept_log::{KeptLog, KeptLogs};
 pub use latency::Latency;
 
@@ -32,6 +34,8 @@ pub struct Pace {
     pub allowance: Allowance,
     /// What it does without being asked by a client.
     pub background: Background,
+    /// What its partitions remember for members that missed writes.
+    pub hints: HintAccounts,
     /// Copies of whole partitions that leave this node.
     pub copies: Copies,
     /// Log entries that the groups of this node keep in memory.

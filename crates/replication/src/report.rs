@@ -35,6 +35,26 @@ pub enum Report {
         /// The version of the record.
         version: Version,
     },
+    /// A member is back, and is sent what it has missed.
+    ReplayBegan {
+        /// The member.
+        to: NodeId,
+        /// How many keys wait for it, over all partitions.
+        keys: usize,
+    },
+    /// Nothing that is remembered by key waits for a member any more.
+    HintsReplayed {
+        /// The member.
+        to: NodeId,
+        /// How many keys it took, over all partitions.
+        keys: usize,
+    },
+    /// More keys wait for a member than may, or it is away for too long: of the others only the
+    /// slots are remembered. Told once, until nothing waits for it any more.
+    HintsOverflowed {
+        /// The member.
+        to: NodeId,
+    },
     /// All members have seen everything up to this reading.
     FloorRaised {
         /// The new floor.

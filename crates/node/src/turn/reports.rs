@@ -64,6 +64,22 @@ impl Reports {
                     slot.get()
                 );
             }
+            Report::ReplayBegan { to, keys } => {
+                tracing::info!(
+                    "[REPLICATE] node {to} is back: {keys} keys that it may have missed"
+                );
+            }
+            Report::HintsReplayed { to, keys } => {
+                tracing::info!(
+                    "[REPLICATE] node {to} has what it may have missed: it took {keys} keys"
+                );
+            }
+            Report::HintsOverflowed { to } => {
+                tracing::warn!(
+                    "[REPLICATE] node {to} has missed more than is remembered by key; anti-entropy \
+                     will look where the rest is"
+                );
+            }
             Report::FloorRaised { floor } => {
                 self.floors.increment(1);
                 tracing::debug!(

@@ -23,6 +23,7 @@
 mod answers;
 mod coordinator;
 mod floor;
+mod hint;
 mod limits;
 mod mutation;
 mod options;

@@ -37,12 +37,24 @@ pub enum Mutation {
     /// Stamp with the wall clock alone: two writes of one millisecond share a version.
     #[cfg(any(test, feature = "mutations"))]
     StampWithWallClock,
+    /// Forget a hint when it is sent, and not when it is answered.
+    #[cfg(any(test, feature = "mutations"))]
+    DropHintWhenSent,
+    /// Remember hints only for members that were not sent the write at all.
+    #[cfg(any(test, feature = "mutations"))]
+    HintOnlyWhoWasNotSent,
+    /// Remember any number of hints.
+    #[cfg(any(test, feature = "mutations"))]
+    UnboundedHints,
+    /// Forget in a crash which slots are dirty.
+    #[cfg(any(test, feature = "mutations"))]
+    ForgetDirtySlots,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 9] = [
+    pub const ALL: [Mutation; 13] = [
         Mutation::RevealBeforeDurable,
         Mutation::CountSupersededInFirstAttempt,
         Mutation::CountLateAcks,
@@ -52,6 +64,10 @@ impl Mutation {
         Mutation::AcceptTheFuture,
         Mutation::ServeTooLate,
         Mutation::StampWithWallClock,
+        Mutation::DropHintWhenSent,
+        Mutation::HintOnlyWhoWasNotSent,
+        Mutation::UnboundedHints,
+        Mutation::ForgetDirtySlots,
     ];
 }
 
@@ -64,6 +80,10 @@ questions! {
     accepts_the_future asks AcceptTheFuture;
     serves_too_late asks ServeTooLate;
     stamps_with_wall_clock asks StampWithWallClock;
+    drops_hints_when_sent asks DropHintWhenSent;
+    hints_only_who_was_not_sent asks HintOnlyWhoWasNotSent;
+    keeps_hints_without_bounds asks UnboundedHints;
+    forgets_dirty_slots asks ForgetDirtySlots;
 }
 
 /// The ids a write had before it was sent again; known only to count the answers to them by

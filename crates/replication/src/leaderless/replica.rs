@@ -9,6 +9,7 @@ use kvorum_core::{
 use super::Options;
 use super::coordinator::{Client, Coordinator, Progress};
 use super::floor::Floor;
+use super::hint::{Hints, Replay};
 use super::mutation::DeadIds;
 use super::options::not_here;
 use super::pending::{OpIds, Pending};
@@ -27,6 +28,7 @@ pub struct Replica {
     pending: Pending<Operation>,
     rebuild: Option<Rebuild>,
     floor: Floor,
+    hints: Hints,
     dead: DeadIds,
 }
 
@@ -60,6 +62,7 @@ impl Replica {
     #[must_use]
     pub fn new(options: Options) -> Replica {
         Replica {
+            hints: Hints::new(&options),
             options,
             ids: OpIds::default(),
             pending: Pending::default(),
@@ -114,6 +117,16 @@ impl Replica {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) const fn hints(&self) -> &Hints {
+        &self.hints
+    }
+
+    #[cfg(test)]
+    pub(super) const fn hints_mut(&mut self) -> &mut Hints {
+        &mut self.hints
+    }
+
     fn count(&self, ctx: &mut Context<'_>, ticket: Ticket, keyspace: KeyspaceId) -> Outcome<()> {
         if self.rebuild.is_some() {
             return Err(Error::NotServing("this replica is being rebuilt".into()));
@@ -142,6 +155,9 @@ impl Replica {
             Message::Scan { op, keyspace, from: start, prefix, limit, want, .. } => {
                 let request = PageRequest { keyspace, from: start, prefix, limit, want };
                 server.page(from, op, &request);
+            }
+            Message::Written { op, status } if self.hints.awaits(from, op) => {
+                self.hints.on_answer(ctx, (from, op), status);
             }
             Message::Written { op, status } => {
                 self.step(ctx, self.dead.resolve(op), Step::Written(from, status));
@@ -181,9 +197,23 @@ impl Replica {
         let wake = operation.wake();
         match progress {
             Progress::Wait => self.pending.wake_at(id, wake),
-            Progress::Done => drop(self.pending.remove(id)),
+            Progress::Done => self.finish(ctx, id),
             Progress::SendAgain => self.send_again(ctx, id),
         }
+    }
+
+    /// Ends an operation, and remembers who has missed what it wrote.
+    fn finish(&mut self, ctx: &mut Context<'_>, id: OpId) {
+        let Some(Operation::Write(write)) = self.pending.remove(id) else { return };
+        if let Some(missed) = write.missed(&self.options) {
+            self.hints.missed(&self.options, ctx, &missed);
+        }
+    }
+
+    /// The hints, and what they may use.
+    fn replay<'a, 'c>(&'a mut self, ctx: &'a mut Context<'c>) -> (&'a mut Hints, Replay<'a, 'c>) {
+        let Replica { options, hints, ids, rebuild, .. } = self;
+        (hints, Replay { options, rebuilding: rebuild.is_some(), ids, ctx })
     }
 
     /// Sends a write under a new id, so that answers to the former attempt count no more.
@@ -202,6 +232,7 @@ impl Replica {
         for id in self.pending.ids() {
             self.step(ctx, id, Step::Lost(node));
         }
+        self.hints.on_lost(node, ctx);
         if let Some(rebuild) = &mut self.rebuild {
             rebuild.on_lost(node);
         }
@@ -212,6 +243,8 @@ impl Replica {
         while let Some(id) = self.pending.due(ctx.now.mono) {
             self.step(ctx, id, Step::Wake);
         }
+        let (hints, mut replay) = self.replay(ctx);
+        hints.advance(&mut replay);
         self.advance_rebuild(ctx);
     }
 
@@ -226,6 +259,7 @@ impl Replica {
 
 impl Group for Replica {
     fn handle(&mut self, ctx: &mut Context<'_>, input: Input) {
+        self.hints.open(&self.options, ctx);
         match input {
             Input::Request { ticket, request, .. } => {
                 if let Err(error) = self.begin(ctx, ticket, request) {
@@ -246,7 +280,7 @@ impl Group for Replica {
 
     fn next_deadline(&self) -> Option<Mono> {
         let rebuild = self.rebuild.as_ref().and_then(Rebuild::wake);
-        self.pending.next_wake().into_iter().chain(rebuild).min()
+        [self.pending.next_wake(), self.hints.wake(), rebuild].into_iter().flatten().min()
     }
 }
 

@@ -11,11 +11,17 @@
 //!
 //! A write that is refused as late, because it lies at or below what a replica has promised to take
 //! nothing new up to, is stamped again as well, above that promise: at ONE too, since nothing holds it.
+//!
+//! A write outlives the answer to its client: until the last member has answered, or the deadline
+//! comes, it is not known who has missed it. What it holds meanwhile is its key.
 
-use kvorum_core::{Consistency, Error, Executed, Hlc, Mono, NodeId, Record, Reply};
+use bytes::Bytes;
+use kvorum_core::{Consistency, Error, Executed, Hlc, Mono, NodeId, Outcome, Record, Reply};
 
 use super::Options;
 use super::coordinator::{Client, Coordinator, Progress};
+use super::hint::Missed;
+use crate::pace::Lingering;
 use crate::quorum::MemberSet;
 use crate::{Event, Message, Quorum, Status, WriteKind};
 
@@ -39,6 +45,14 @@ pub(super) struct Write {
     was_live: bool,
     /// The first refusal that gives a reason.
     refusal: Option<Status>,
+    /// Members that need not be sent this attempt any more: they hold it, or something newer.
+    settled: MemberSet,
+    /// Members that were not sent this attempt.
+    not_sent: MemberSet,
+    /// The client has its answer.
+    answered: bool,
+    /// Leave to wait for the last members after that.
+    lingering: Option<Lingering>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +82,10 @@ impl Write {
             overtaken: None,
             was_live: false,
             refusal: None,
+            settled: MemberSet::EMPTY,
+            not_sent: MemberSet::EMPTY,
+            answered: false,
+            lingering: None,
         }
     }
 
@@ -88,6 +106,7 @@ impl Write {
                 at.send(node, Message::Write { op, record, kind, patience });
             } else {
                 self.votes.lose(members, node);
+                self.not_sent.insert(members, node);
                 at.ctx.out.count(Event::UnderReplicated);
             }
         }
@@ -134,6 +153,9 @@ impl Write {
         if compares(status) {
             self.compared.insert(members, from);
         }
+        if settles(status) {
+            self.settled.insert(members, from);
+        }
         self.decide(at)
     }
 
@@ -150,7 +172,43 @@ impl Write {
 
     /// The client waits no longer.
     pub(super) fn on_wake(&self, at: &mut Coordinator<'_, '_>) -> Progress {
+        if self.answered {
+            return Progress::Done;
+        }
         at.reply(self.client, Err(self.timeout(Executed::Unknown)))
+    }
+
+    /// Who may not hold the write, now that it is over; nothing if nobody does.
+    pub(super) fn missed(&self, options: &Options) -> Option<Missed> {
+        if self.may_hold.is_empty() && !self.former_may_be_held {
+            return None;
+        }
+        let missing = |node: &NodeId| {
+            let not_sent = self.not_sent.contains(&options.members, *node);
+            !self.settled.contains(&options.members, *node)
+                && (not_sent || !options.hints_only_who_was_not_sent())
+        };
+        let members: Vec<NodeId> = options.members.iter().copied().filter(missing).collect();
+        let Record { keyspace, slot, version, .. } = self.record;
+        let key = self.record.key.clone();
+        (!members.is_empty()).then_some(Missed { keyspace, slot, key, version, members })
+    }
+
+    /// Answers the client; the write goes on if it has to be seen who stores it.
+    fn reply(&mut self, at: &mut Coordinator<'_, '_>, outcome: Outcome<Reply>) -> Progress {
+        let done = at.reply(self.client, outcome);
+        self.answered = true;
+        if !at.options.limits.hints || self.votes.outstanding() == 0 {
+            return done;
+        }
+        self.lingering = at.ctx.pace.hints.linger();
+        if self.lingering.is_none() {
+            return done;
+        }
+        // Both are parts of the frame or the connection's input that they came in.
+        self.record.value = None;
+        self.record.key = Bytes::copy_from_slice(&self.record.key);
+        Progress::Wait
     }
 
     fn superseded_counts(&self, options: &Options) -> bool {
@@ -160,10 +218,13 @@ impl Write {
     }
 
     fn decide(&mut self, at: &mut Coordinator<'_, '_>) -> Progress {
+        if self.answered {
+            return if self.votes.outstanding() > 0 { Progress::Wait } else { Progress::Done };
+        }
         if self.votes.reached() {
             let (version, acked) = (self.record.version, self.votes.accepted());
             let written = Reply::Written { version, acked, was_live: self.was_live };
-            return at.reply(self.client, Ok(written));
+            return self.reply(at, Ok(written));
         }
         if !self.votes.impossible() {
             return Progress::Wait;
@@ -180,7 +241,8 @@ impl Write {
         if self.votes.outstanding() > 0 {
             return Progress::Wait;
         }
-        at.reply(self.client, Err(self.failure()))
+        let failure = self.failure();
+        self.reply(at, Err(failure))
     }
 
     fn stamp_again(&mut self, at: &mut Coordinator<'_, '_>, above: Hlc) {
@@ -194,6 +256,8 @@ impl Write {
         self.compared = MemberSet::EMPTY;
         self.former_may_be_held = !self.may_hold.is_empty();
         self.may_hold = MemberSet::EMPTY;
+        self.settled = MemberSet::EMPTY;
+        self.not_sent = MemberSet::EMPTY;
         self.overtaken = None;
     }
 
@@ -227,4 +291,9 @@ const fn compares(status: Status) -> bool {
         | Status::IndexFull => true,
         Status::Overloaded | Status::NotReplica | Status::Rebuilding => false,
     }
+}
+
+/// Whether a replica that answers so holds the write or something newer, or need not hold it.
+const fn settles(status: Status) -> bool {
+    matches!(status, Status::Applied { .. } | Status::Superseded(_) | Status::NotReplica)
 }

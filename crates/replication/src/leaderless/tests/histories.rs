@@ -12,18 +12,23 @@
 //! Faults: messages lost, delayed, reordered and repeated; connections cut; crashes that lose
 //! what was not synced; one disk at a time blanked and rebuilt; copies damaged; disks full;
 //! clocks wrong by up to ten seconds. The names E3 to E7 appear in failures.
+//!
+//! Half of the histories keep hints, some of them few: what is remembered stays within its limits
+//! (E9). Histories of writes alone, without faults that lose what was stored or refuse it, must end
+//! with equal replicas by hints alone (E5).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use kvorum_core::{
-    Consistency, Executed, Item, KeyspaceId, NodeId, Op, Outcome, Reply, Version, Want,
+    Consistency, Executed, Item, KeyspaceId, NodeId, Op, Outcome, Reply, Slot, Store as _, Version,
+    Want,
 };
 
 use super::world::{World, delete, get, put, scan};
 use crate::Ticket;
-use crate::leaderless::Mutation;
+use crate::leaderless::{Limits, Mutation};
 
 const KEYS: [&str; 2] = ["a", "b"];
 const STEPS: usize = 250;
@@ -40,13 +45,34 @@ fn no_random_history_breaks_a_promise() {
 }
 
 #[test]
+fn hints_alone_make_replicas_equal_once_all_links_are_healed() {
+    for seed in 0..400 {
+        let mut history = History::of_writes(seed, None);
+        if let Err(violation) = history.run() {
+            let story = history.world.trace.join("\n");
+            panic!("{story}\nseed {seed}: {violation}");
+        }
+    }
+}
+
+#[test]
 fn every_mutation_is_noticed() {
     // Every rule has a script that its absence spoils. To store versions of the far future or what
     // comes too late breaks none of the promises above, and to lose a disk just between an answer
     // and its use is too rare to meet by chance.
-    let silent = [Mutation::AcceptTheFuture, Mutation::ServeTooLate, Mutation::CountLostMembers];
+    // Dirty slots only tell where to look first.
+    let silent = [
+        Mutation::AcceptTheFuture,
+        Mutation::ServeTooLate,
+        Mutation::CountLostMembers,
+        Mutation::ForgetDirtySlots,
+    ];
     for mutation in Mutation::ALL.into_iter().filter(|mutation| !silent.contains(mutation)) {
-        let notices = |seed| History::new(seed, Some(mutation)).run().is_err();
+        let begin = match mutation {
+            Mutation::DropHintWhenSent | Mutation::HintOnlyWhoWasNotSent => History::of_writes,
+            _ => History::new,
+        };
+        let notices = |seed| begin(seed, Some(mutation)).run().is_err();
         assert!((0..20_000).any(notices), "{mutation:?} goes unnoticed");
     }
 }
@@ -73,6 +99,10 @@ fn random_histories_meet_everything_that_can_happen() {
         "=> client  missing @",
         "=> client  page [a=",
         "3 acked",
+        "counts Hinted",
+        "counts HintReplayed",
+        "counts HintOverflow",
+        "has replayed",
     ];
     for seed in 0..300 {
         let mut history = History::new(seed, None);
@@ -116,6 +146,8 @@ struct History {
     values: u32,
     /// Faults this history has; each has some of them only, so that every mix occurs.
     faults: Faults,
+    /// Clients only write, and hints must bring every member up to date.
+    only_writes: bool,
 }
 
 struct Faults {
@@ -136,15 +168,29 @@ impl History {
         let mut dice = Dice(seed);
         let faults = Faults::of(&mut dice);
         let nodes = [3, 3, 3, 3, 3, 3, 2, 5][dice.below(8)];
+        let hint_keys = if seed.is_multiple_of(4) { 1 } else { 1000 };
+        let limits = Limits { hints: seed.is_multiple_of(2), hint_keys, ..Limits::SERVER };
         History {
-            world: World::new(nodes, mutation),
+            world: World::with_limits(nodes, limits, mutation),
             dice,
             asked: BTreeMap::new(),
             known: KEYS.into_iter().map(|key| (key, Known::default())).collect(),
             never: Vec::new(),
             values: 0,
             faults,
+            only_writes: false,
         }
+    }
+
+    /// A history after which hints alone have made all replicas equal.
+    fn of_writes(seed: u64, mutation: Option<Mutation>) -> History {
+        let mut history = History::new(seed, mutation);
+        let nodes = history.world.nodes.len();
+        history.world = World::with_limits(nodes, Limits::SERVER, mutation);
+        let no = false;
+        history.faults = Faults { crashes: no, wipes: no, damage: no, full: no, ..history.faults };
+        history.only_writes = true;
+        history
     }
 
     fn run(&mut self) -> Checked {
@@ -199,7 +245,8 @@ impl History {
             1 => Consistency::All,
             _ => Consistency::Quorum,
         };
-        let (op, what) = match self.dice.below(20) {
+        let kinds = if self.only_writes { 12 } else { 20 };
+        let (op, what) = match self.dice.below(kinds) {
             0..2 => (delete(key), What::Write(key, None)),
             2..12 => {
                 self.values += 1;
@@ -270,6 +317,9 @@ impl History {
             self.world.pass(Duration::from_millis(600));
         }
         self.check()?;
+        if self.only_writes {
+            self.check_equal()?;
+        }
         for key in KEYS {
             for node in self.world.ids() {
                 self.send(node, get(key), Consistency::Quorum, What::Read(key));
@@ -285,8 +335,43 @@ impl History {
         if self.asked.is_empty() { Ok(()) } else { Err("a request is never answered".to_owned()) }
     }
 
+    /// Checks that all replicas hold the same and nothing waits for anybody.
+    fn check_equal(&self) -> Checked {
+        for key in KEYS {
+            let held = self.world.nodes.iter().map(|node| {
+                let stored = node.store.header(
+                    KeyspaceId::DEFAULT,
+                    Slot::of(key.as_bytes()),
+                    key.as_bytes(),
+                );
+                stored.map(|stored| stored.header.version)
+            });
+            let held: Vec<Option<Version>> = held.collect();
+            if held.iter().any(|version| *version != held[0]) {
+                return Err(format!("E5: replicas differ in {key}: {held:?}"));
+            }
+        }
+        match self.world.pending_hints().iter().find(|(_, pending)| pending.keys > 0) {
+            Some(left) => Err(format!("E5: hints are left: {left:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that no node remembers more than it may.
+    fn check_bounds(&self) -> Checked {
+        let limits = self.world.limits;
+        for (node, pending) in self.world.pending_hints() {
+            let most = if limits.hints { limits.hint_keys } else { 0 };
+            if pending.keys > most || pending.bytes > limits.hint_bytes {
+                return Err(format!("E9: n{node} remembers too much: {pending:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks what clients were told since the last time.
     fn check(&mut self) -> Checked {
+        self.check_bounds()?;
         for (ticket, outcome) in std::mem::take(&mut self.world.replies) {
             let Some(asked) = self.asked.remove(&ticket) else {
                 return Err(format!("{ticket:?} is answered twice"));

@@ -7,6 +7,8 @@
 //! | command | meaning |
 //! |---|---|
 //! | `nodes N` | begin with N nodes instead of three |
+//! | `hints [KEYS]` | begin with three nodes that keep hints, for so many keys |
+//! | `dirty NODE PEER`, `cleaned NODE PEER` | in which slots the peer may differ; it was found equal |
 //! | `put NODE KEY VALUE [LEVEL]`, `del NODE KEY [LEVEL]`, `get NODE KEY [LEVEL] [MIN_VERSION]`, `head NODE KEY [LEVEL]`, `scan NODE [LEVEL ITEMS]`, `count NODE` | a client asks a node; the level is quorum unless given; MIN_VERSION is the number of the write, in the order of their answers, that the read must not miss |
 //! | `expiring NODE KEY VALUE MS` | a put that expires |
 //! | `deliver [FROM TO]`, `lose FROM TO` | what is under way now arrives, or does not |
@@ -30,7 +32,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kvorum_core::{Consistency, Expiry, KeyspaceId, NodeId, Op, Reply, Version, Want};
 
-use crate::leaderless::Mutation;
+use crate::leaderless::{Limits, Mutation};
 
 use super::world::{PARTITION, World, delete, get, id, put, scan};
 
@@ -105,6 +107,17 @@ fn run(script: &str, mutation: Option<Mutation>) -> String {
 fn execute(world: &mut World, written: &[Version], words: &[&str], mutation: Option<Mutation>) {
     match *words {
         ["nodes", count] => *world = World::new(count.parse().unwrap(), mutation),
+        ["hints", ref keys @ ..] => {
+            let hint_keys = keys.first().map_or(1000, |keys| keys.parse().unwrap());
+            let limits = Limits { hint_keys, ..Limits::SERVER };
+            *world = World::with_limits(3, limits, mutation);
+        }
+        ["dirty", n, peer] => {
+            let slots: Vec<u16> =
+                world.dirty(node(n), node(peer)).iter().map(|s| s.get()).collect();
+            world.trace.push(format!("{n}: slots {slots:?} of {peer} are dirty"));
+        }
+        ["cleaned", n, peer] => world.cleaned(node(n), node(peer)),
         ["put", n, key, value, ref level @ ..] => ask(world, n, put(key, value), level),
         ["del", n, key, ref level @ ..] => ask(world, n, delete(key), level),
         ["get", n, key, level, nth] => {

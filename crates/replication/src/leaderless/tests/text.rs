@@ -67,6 +67,9 @@ pub(super) fn report(report: &Report) -> String {
         Report::Quarantined { key, version: v, .. } => {
             format!("puts {} @{} into quarantine", string(key), version(*v))
         }
+        Report::ReplayBegan { to, keys } => format!("replays {keys} keys to n{to}"),
+        Report::HintsReplayed { to, keys } => format!("has replayed {keys} keys to n{to}"),
+        Report::HintsOverflowed { to } => format!("remembers only slots for n{to}"),
         Report::FloorRaised { floor } => format!("floor {}", reading(*floor)),
         Report::Purged { items } => format!("purges {items}"),
         Report::LostPromise { peer, floor, promise } => format!(

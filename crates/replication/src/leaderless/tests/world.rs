@@ -10,9 +10,9 @@ use kvorum_core::{
 };
 
 use super::text;
-use crate::leaderless::{Mutation, Options, Replica};
+use crate::leaderless::{Limits, Mutation, Options, Replica};
 use crate::memory_store::MemoryStore;
-use crate::pace::Pace;
+use crate::pace::{Pace, PendingHints};
 use crate::{
     Context, Effect, Event, Group, Input, Message, Outbox, Peers, Ticket, Willingness, WriteKind,
 };
@@ -64,6 +64,7 @@ pub(super) struct World {
     pub(super) congested: BTreeSet<NodeId>,
     /// Every version stamped for a client, with the key and the value it stands for.
     pub(super) stamped: BTreeMap<Version, (Bytes, Option<Bytes>)>,
+    pub(super) limits: Limits,
     mutation: Option<Mutation>,
     tickets: u64,
 }
@@ -94,8 +95,13 @@ pub(super) fn id(n: usize) -> NodeId {
 }
 
 impl World {
-    /// `count` nodes, numbered from one, all connected.
+    /// `count` nodes, numbered from one, all connected, which keep no hints.
     pub(super) fn new(count: usize, mutation: Option<Mutation>) -> World {
+        World::with_limits(count, Limits { hints: false, ..Limits::SERVER }, mutation)
+    }
+
+    /// `count` nodes with these limits.
+    pub(super) fn with_limits(count: usize, limits: Limits, mutation: Option<Mutation>) -> World {
         let mut world = World {
             now: Mono::default(),
             nodes: Vec::new(),
@@ -105,6 +111,7 @@ impl World {
             cut: BTreeSet::new(),
             congested: BTreeSet::new(),
             stamped: BTreeMap::new(),
+            limits,
             mutation,
             tickets: 0,
         };
@@ -116,7 +123,7 @@ impl World {
                 skew_ms: 0,
                 rebuilding: false,
                 wiped: false,
-                replica: Replica::new(options(count, mutation)),
+                replica: Replica::new(options(count, limits, mutation)),
                 pace: Pace::default(),
                 starts: 1,
                 held: VecDeque::new(),
@@ -184,6 +191,15 @@ impl World {
     }
 
     fn handle(&mut self, node: NodeId, input: Input, out: &mut Outbox) {
+        self.with_context(node, out, |replica, ctx| replica.handle(ctx, input));
+    }
+
+    fn with_context(
+        &mut self,
+        node: NodeId,
+        out: &mut Outbox,
+        act: impl FnOnce(&mut Replica, &mut Context<'_>),
+    ) {
         let up: BTreeSet<NodeId> =
             self.ids().into_iter().filter(|&other| self.connected(node, other)).collect();
         let congested = self.congested.clone();
@@ -204,7 +220,7 @@ impl World {
             pace,
             out,
         };
-        replica.handle(&mut ctx, input);
+        act(replica, &mut ctx);
     }
 
     /// Carries out an effect; one that is for the node itself becomes its next input.
@@ -267,6 +283,28 @@ impl World {
         }
     }
 
+    /// What waits on each node for each of the others.
+    pub(super) fn pending_hints(&self) -> Vec<(NodeId, PendingHints)> {
+        let of = |(node, at): (NodeId, &Node)| {
+            at.pace.hints.pending().map(move |p| (node, p)).collect::<Vec<_>>()
+        };
+        self.ids().into_iter().zip(&self.nodes).flat_map(of).collect()
+    }
+
+    /// The slots in which a node thinks that a peer may differ from it.
+    pub(super) fn dirty(&self, node: NodeId, peer: NodeId) -> Vec<Slot> {
+        self.nodes[node.get() as usize - 1].replica.hints().dirty(peer).collect()
+    }
+
+    /// A node has found out that it and a peer hold the same in all slots.
+    pub(super) fn cleaned(&mut self, node: NodeId, peer: NodeId) {
+        self.with_context(node, &mut Outbox::default(), |replica, ctx| {
+            let marks = replica.hints().marks(peer);
+            let all = Slot::default()..=Slot::new(SLOTS - 1).unwrap();
+            replica.hints_mut().cleaned(peer, &all, marks, ctx);
+        });
+    }
+
     /// Loses the message at a position of the list.
     pub(super) fn lose(&mut self, at: usize) {
         let Flight { from, to, message } = self.flights.remove(at);
@@ -300,7 +338,7 @@ impl World {
 
     /// A node starts again; if it finds its disk blank, it rebuilds.
     pub(super) fn start(&mut self, node: NodeId) {
-        let (mutation, count) = (self.mutation, self.nodes.len());
+        let (limits, mutation, count) = (self.limits, self.mutation, self.nodes.len());
         // A node that has lost its log learns from its peers how far its clock had come.
         let known = self.nodes.iter().map(|node| node.clock.latest()).max().unwrap_or_default();
         let at = self.node(node);
@@ -310,7 +348,7 @@ impl World {
         let highest = if at.wiped { known } else { at.store.highest() };
         at.wiped = false;
         at.clock = HybridClock::new(Writer::new(node, at.starts), highest);
-        at.replica = Replica::new(options(count, mutation));
+        at.replica = Replica::new(options(count, limits, mutation));
         at.pace = Pace::default();
         if at.rebuilding {
             self.input(node, Input::Rebuild);
@@ -378,13 +416,13 @@ impl World {
     }
 }
 
-fn options(count: usize, mutation: Option<Mutation>) -> Options {
+fn options(count: usize, limits: Limits, mutation: Option<Mutation>) -> Options {
     Options {
         partition: PARTITION,
         slots: Slot::default()..=Slot::new(SLOTS - 1).unwrap(),
         members: (1..=count).map(id).collect(),
         keyspaces: vec![(KeyspaceId::DEFAULT, Consistency::Quorum, Consistency::Quorum)],
-        limits: crate::leaderless::Limits::SERVER,
+        limits,
         mutation,
     }
 }
