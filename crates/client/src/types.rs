@@ -91,6 +91,9 @@ pub struct NodeInfo {
     pub http: String,
     /// Whether the node that was asked is connected to it.
     pub up: bool,
+    /// What the node that was asked thinks of it: `alive`, `suspect` or `down`. Empty if that
+    /// node's version of kvorum does not tell.
+    pub state: String,
     /// When it was last heard of, in seconds since 1970.
     pub last_seen_s: u64,
 }
@@ -176,6 +179,7 @@ pub(crate) fn node_info(node: v1::Node) -> NodeInfo {
         http: at(node.http_port),
         name: node.name,
         up: node.up,
+        state: node.state,
         last_seen_s: node.last_seen_s,
     }
 }

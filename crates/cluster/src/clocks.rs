@@ -2,7 +2,7 @@
 //!
 //! A replica refuses a stamp that is far ahead of its own clock, but the coordinator's own replica
 //! cannot: it has the same clock. So a node compares its clock with its peers' whenever they
-//! answer a ping, and leaves the stamping to others while it is wrong.
+//! answer an echo, and leaves the stamping to others while it is wrong.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

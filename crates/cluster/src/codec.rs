@@ -9,7 +9,7 @@ use kvorum_core::{Consistency, Keyspace, KeyspaceId, Layout, Mode, NodeId, Parti
 
 /// Bytes that are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("malformed founding data: {0}")]
+#[error("malformed data: {0}")]
 pub struct DecodeError(pub(crate) &'static str);
 
 pub(crate) const TRUNCATED: DecodeError = DecodeError("cut short");

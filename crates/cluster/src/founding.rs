@@ -315,11 +315,9 @@ impl Founding {
         self.rivals.connected(node, nonce, now);
     }
 
-    /// A sign of life came through that stream, with how far that node's log is durable.
-    pub fn heard(&mut self, node: NodeId, durable: Lsn, now: Mono) {
-        if let Some(nonce) = self.rivals.heard(node, now) {
-            self.watermarks.reported(node, nonce, durable);
-        }
+    /// The process `nonce` of a node has given a sign of life.
+    pub fn heard(&mut self, node: NodeId, nonce: u64, now: Mono) {
+        self.rivals.heard(node, nonce, now);
     }
 
     /// A connected node has told how far its log is durable; not necessarily just now.

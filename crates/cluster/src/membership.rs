@@ -18,8 +18,8 @@
 //!
 //! Restarts: a node names itself by its id and its [`Incarnation`]; a later one wins at once.
 //!
-//! A verdict steers where requests go first, and who counts as present; a wrong one costs latency,
-//! never safety, and no verdict ever moves the ownership of a key.
+//! A standing steers where requests go first; a wrong one costs latency, never safety, and none
+//! ever moves the ownership of a key.
 //!
 //! **Invariant:** a datagram that is malformed, of another cluster, not authentic or a replay
 //! changes nothing but a count.
@@ -71,7 +71,7 @@ pub struct Options {
 
 /// What a node thinks of another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
+pub enum Standing {
     /// It answers.
     Alive,
     /// It does not answer, or did not yet.
@@ -80,17 +80,17 @@ pub enum Verdict {
     Down,
 }
 
-impl Verdict {
+impl Standing {
     /// All of them.
-    pub const ALL: [Verdict; 3] = [Verdict::Alive, Verdict::Suspect, Verdict::Down];
+    pub const ALL: [Standing; 3] = [Standing::Alive, Standing::Suspect, Standing::Down];
 
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Verdict::Alive => "alive",
-            Verdict::Suspect => "suspect",
-            Verdict::Down => "down",
+            Standing::Alive => "alive",
+            Standing::Suspect => "suspect",
+            Standing::Down => "down",
         }
     }
 }
@@ -118,8 +118,8 @@ pub enum Effect {
         /// The bytes.
         datagram: Bytes,
     },
-    /// The verdict on a node has changed.
-    Changed(NodeId, Verdict),
+    /// The standing of a node has changed.
+    Changed(NodeId, Standing),
     /// The node is suspect and has left a question unanswered: end the stream with it.
     Lost(NodeId),
     /// Whether the nodes that are alive, this one included, are a majority of all.
@@ -141,7 +141,7 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     /// What this node thinks of it.
-    pub verdict: Verdict,
+    pub standing: Standing,
     /// How many questions it has answered.
     pub heartbeat: u64,
     /// When it was last heard of, in milliseconds since 1970; zero for never.

@@ -70,7 +70,10 @@ fn problems(rows: &[Row]) -> Vec<String> {
             None if node.grpc.is_empty() => {
                 problems.push(format!("node {id} has not been met by the node that was asked"));
             }
-            None => problems.push(format!("node {id} does not answer at {}", node.grpc)),
+            None => {
+                let state = if node.state.is_empty() { "" } else { &format!(" ({})", node.state) };
+                problems.push(format!("node {id} does not answer at {}{state}", node.grpc));
+            }
             Some(status) if !status.serving => {
                 problems.push(format!("node {id} does not serve: {}", status.detail));
             }
@@ -80,6 +83,10 @@ fn problems(rows: &[Row]) -> Vec<String> {
             )),
             Some(_) if !node.up => {
                 problems.push(format!("node {id} answers, but is not connected to its peers"));
+            }
+            Some(_) if node.state == "suspect" || node.state == "down" => {
+                let state = &node.state;
+                problems.push(format!("node {id} answers, but is {state} in its peers' eyes"));
             }
             Some(_) => {}
         }
@@ -101,6 +108,8 @@ fn text(rows: &[Row], problems: &[String]) -> String {
     )];
     for Row { node, status } in rows {
         let state = match status {
+            // A node that has died may still be alive in its peers' eyes for a second.
+            None if node.state == "suspect" || node.state == "alive" => "suspect",
             None => "down",
             Some(status) if !status.serving => "waiting",
             Some(status) if status.rebuilding_partitions > 0 => "rebuilding",
@@ -135,6 +144,7 @@ fn document(rows: &[Row], problems: &[String]) -> serde_json::Value {
             "grpc": node.grpc,
             "http": node.http,
             "connected": node.up,
+            "state": node.state,
             "last_seen_s": node.last_seen_s,
             "status": status.as_ref().map(|s| json!({
                 "serving": s.serving,
@@ -186,6 +196,7 @@ mod tests {
             grpc: "127.0.0.1:50051".to_owned(),
             http: "127.0.0.1:8001".to_owned(),
             up: true,
+            state: "alive".to_owned(),
             last_seen_s: 0,
         };
         Row { node, status }
@@ -212,9 +223,13 @@ mod tests {
     fn every_problem_is_one_sentence() {
         let waiting =
             NodeStatus { serving: false, detail: "waiting for node 2".to_owned(), ..serving() };
-        let rows = [row(1, Some(serving())), row(2, None), row(3, Some(waiting))];
+        let mut rows =
+            [row(1, Some(serving())), row(2, None), row(4, Some(serving())), row(3, Some(waiting))];
+        rows[1].node.state = "down".to_owned();
+        rows[2].node.state = "suspect".to_owned();
         let expected = [
-            "node 2 does not answer at 127.0.0.1:50051",
+            "node 2 does not answer at 127.0.0.1:50051 (down)",
+            "node 4 answers, but is suspect in its peers' eyes",
             "node 3 does not serve: waiting for node 2",
         ];
         assert_eq!(problems(&rows), expected);

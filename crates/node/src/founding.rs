@@ -17,6 +17,7 @@ use kvorum_core::{
 };
 use kvorum_storage::{Recovery, Store};
 
+use crate::peer::Announcement;
 use crate::{Advertised, Options, PeerAddress, StartError, local};
 
 use self::addresses::Addresses;
@@ -264,10 +265,23 @@ impl Founding {
         }
     }
 
-    /// A connected node has told how far its log is durable.
-    pub(crate) fn heard(&mut self, node: NodeId, durable: Lsn, now: Mono) {
+    /// A process of a node has given a sign of life.
+    pub(crate) fn heard(&mut self, node: NodeId, process: u64, now: Mono) {
         if let Stage::Known(core) = &mut self.stage {
-            core.heard(node, durable, now);
+            core.heard(node, process, now);
+        }
+    }
+
+    /// Another node has told by gossip where it can be reached.
+    pub(crate) fn published(&mut self, node: NodeId, said: &Announcement) {
+        self.addresses.note(node, said);
+    }
+
+    /// The start number of this process, once the nodes are known.
+    pub(crate) fn start(&self) -> u32 {
+        match &self.stage {
+            Stage::Known(core) => core.start(),
+            Stage::Learning(_) | Stage::Failed(_) => self.candidate.start,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Node::start`] opens the store, finds the peers, and runs the shard on a thread of its own
 //! (a `current_thread` runtime, the *shard thread*) together with the connections of the wire
-//! protocols that were registered as [`Protocol`]s and with the streams between nodes. Other
+//! protocols that were registered as [`Protocol`]s, the streams between nodes and their gossip. Other
 //! threads (gRPC, HTTP) enter through a [`Node`], which is a cheap handle.
 //!
 //! One *turn* of the shard thread: take everything that is ready, step the shard, send one frame
@@ -11,6 +11,7 @@
 mod clock;
 mod connections;
 mod founding;
+mod gossip;
 mod handle;
 mod incoming;
 mod listener;
@@ -25,6 +26,8 @@ mod telemetry;
 mod turn;
 
 pub use handle::{Node, StartError};
+pub use kvorum_cluster::membership::{Pulse, Secret, Standing};
+
 pub use incoming::{Connection, Incoming, Place};
 pub use options::{Advertised, Options, PeerAddress, WalSync};
 pub use peer::{IntroductionService, introduction_service};

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use kvorum_cluster::membership::Secret;
 use kvorum_cluster::peers::Peer;
 use kvorum_core::{Mode, NodeId};
 
@@ -64,6 +66,13 @@ pub struct Options {
     pub peers: Vec<PeerAddress>,
     /// The listener of streams between nodes.
     pub peer_listen: SocketAddr,
+    /// Where the datagrams of gossip arrive.
+    pub gossip_listen: SocketAddr,
+    /// The time between two probes of other nodes; how soon a node is called suspect or down is a
+    /// multiple of it.
+    pub gossip_interval: Duration,
+    /// What seals the datagrams of gossip.
+    pub cluster_secret: Option<Secret>,
     /// How many connections each listener keeps open.
     pub max_connections: usize,
     /// The addresses told to others, as host and port.
@@ -102,6 +111,8 @@ pub struct Advertised {
     pub http_port: u16,
     /// The port of streams between nodes.
     pub peer_port: u16,
+    /// The port of gossip.
+    pub gossip_port: u16,
 }
 
 impl Advertised {

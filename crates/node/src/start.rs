@@ -11,7 +11,7 @@ use std::thread;
 
 use bytes::Bytes;
 use kvorum_storage::{OpenError, RealDisk, Recovery, Seed, Store};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_local;
@@ -19,6 +19,7 @@ use tokio::task::spawn_local;
 use crate::clock::Clock;
 use crate::connections::Connections;
 use crate::founding::Founding;
+use crate::gossip::Members;
 use crate::handle::{self, Ending, QUEUED_BATCHES, Shared};
 use crate::incoming::Incoming;
 use crate::listener;
@@ -134,12 +135,15 @@ async fn prepare(
     for (incoming, protocol) in listeners {
         spawn_local(listener::accept(incoming, protocol, Rc::clone(&connections)));
     }
+    let socket = bind_gossip(options.gossip_listen).await?;
+    let gossip_port = socket.local_addr().map_or(0, |address| address.port());
     let us = LocalNode { cluster: options.cluster.clone(), me: options.id, process };
     let links = Rc::new(Links::new(us, clock, Rc::clone(&inbox)));
     let incoming = Incoming::new("peer", peer_listener, options.max_connections, b"");
     spawn_local(peer::listen(incoming, Rc::clone(&links)));
-    let ourselves = announcement(&options, peer_address.port());
+    let ourselves = announcement(&options, peer_address.port(), gossip_port);
     keep_connected(&options, &ourselves, &founding, &links, &inbox);
+    let members = Members::start(socket, &options, &ourselves, &founding, &links);
     // The store's frames hold a quarter of a segment; what this node writes besides requests
     // (compaction, its own records) needs a part of it.
     let frame_room = usize::try_from(options.segment_bytes / 6).unwrap_or(usize::MAX);
@@ -149,6 +153,7 @@ async fn prepare(
         inbox,
         connections,
         links,
+        members,
         ourselves,
         store,
         frame_room,
@@ -160,10 +165,13 @@ async fn prepare(
 }
 
 /// What this node says of itself, but for its founding state.
-fn announcement(options: &Options, peer_port: u16) -> Announcement {
+fn announcement(options: &Options, peer_port: u16, gossip_port: u16) -> Announcement {
     let mut advertised = options.advertised.clone();
     if advertised.peer_port == 0 {
         advertised.peer_port = peer_port;
+    }
+    if advertised.gossip_port == 0 {
+        advertised.gossip_port = gossip_port;
     }
     Announcement { name: options.name.clone(), advertised, body: Bytes::new() }
 }
@@ -239,4 +247,10 @@ fn open_store(options: &Options) -> Result<(Store, Recovery), StartError> {
 async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
     let refused = |error| format!("cannot listen on {address} ({what}): {error}");
     TcpListener::bind(address).await.map_err(|error| StartError::Refused(refused(error)))
+}
+
+/// Binds the socket of the gossip. An address that is taken is a matter of configuration.
+async fn bind_gossip(address: SocketAddr) -> Result<UdpSocket, StartError> {
+    let refused = |error| format!("cannot receive datagrams on {address} (gossip): {error}");
+    UdpSocket::bind(address).await.map_err(|error| StartError::Refused(refused(error)))
 }

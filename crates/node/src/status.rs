@@ -2,7 +2,7 @@
 
 use kvorum_core::{NodeId, PartitionId};
 
-use crate::Advertised;
+use crate::{Advertised, Pulse, Standing};
 
 /// Whether a node serves requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,11 @@ pub struct NodeStatus {
     pub advertised: Advertised,
     /// Whether it is connected (this node itself always is).
     pub up: bool,
-    /// How many answers to pings it has given since this node started.
+    /// What this node thinks of it (it thinks well of itself).
+    pub standing: Standing,
+    /// What it says of itself by gossip; nothing before it has said anything.
+    pub pulse: Option<Pulse>,
+    /// How often it has answered this node since that started.
     pub heartbeat: u64,
     /// When it was last heard of, in seconds since 1970.
     pub last_seen_s: u64,

@@ -67,7 +67,10 @@ fn describe() {
     describe_histogram!("kvorum_wal_sync_records", "Records made durable by one sync");
     describe_histogram!("kvorum_peer_frame_bytes", "Bytes of a frame sent to a peer");
     describe_histogram!("kvorum_peer_frame_messages", "Messages of a frame sent to a peer");
-    describe_histogram!("kvorum_peer_round_trip_seconds", "From a ping to its answer");
+    describe_histogram!(
+        "kvorum_peer_round_trip_seconds",
+        "From an echo of the gossip to its answer"
+    );
     describe_counter!(
         "kvorum_restamps_total",
         "Writes stamped again: a replica held something newer"
@@ -215,7 +218,6 @@ pub(crate) struct PeerMetrics {
     /// Bytes it has not acknowledged yet.
     pub(crate) in_flight: Gauge,
     pub(crate) round_trip: Histogram,
-    pub(crate) pings: Counter,
 }
 
 impl PeerMetrics {
@@ -228,7 +230,6 @@ impl PeerMetrics {
             queued: gauge!("kvorum_peer_queue_bytes", "peer" => id.clone()),
             in_flight: gauge!("kvorum_peer_in_flight_bytes", "peer" => id.clone()),
             round_trip: histogram!("kvorum_peer_round_trip_seconds", "peer" => id),
-            pings: counter!("kv_gossip_messages_total"),
         };
         metrics.up.set(0.0);
         metrics

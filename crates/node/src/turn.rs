@@ -49,11 +49,12 @@ use crate::StartError;
 use crate::clock::Clock;
 use crate::connections::Connections;
 use crate::founding::Founding;
+use crate::gossip::Members;
 use crate::handle::{Ending, Shared};
 use crate::peer::{Announcement, Links};
 use crate::telemetry::{EventMetrics, TurnMetrics, seconds};
 
-/// How often a turn looks after what no input drives: pings, status, background work.
+/// How often a turn looks after what no input drives: status, background work.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// What the threads of this node tell the turn.
 pub(crate) enum Signal {
@@ -70,6 +71,7 @@ pub(crate) struct Parts {
     pub(crate) inbox: Rc<Inbox>,
     pub(crate) connections: Rc<Connections>,
     pub(crate) links: Rc<Links>,
+    pub(crate) members: Rc<Members>,
     pub(crate) ourselves: Announcement,
     pub(crate) store: Store,
     /// How many bytes of records one turn may write.
@@ -158,6 +160,7 @@ impl Turn {
             self.parts.inbox.gather().await;
             self.turn(&mut arrivals).await?;
         }
+        self.parts.members.close();
         self.parts.links.close();
         while let Some(job) = self.parts.store.seal().or_else(|| self.parts.store.settle()) {
             self.parts.store.complete(job.run())?;
@@ -246,6 +249,7 @@ impl Turn {
             Arrival::Worked(done) => self.parts.store.work_done(done),
             Arrival::Greeted { announcement, answer } => self.greeted(now, &announcement, answer),
             Arrival::News => self.advance(now),
+            Arrival::Members => self.renew(),
             Arrival::Tick => self.tick(now)?,
             Arrival::Leave { answer } => self.leave(now, answer),
             Arrival::Stop => self.stop(now),
@@ -283,6 +287,7 @@ impl Turn {
     fn measure_wait(&mut self, now: Now, arrived: Mono) {
         let waited = self.parts.clock.mono().since(arrived);
         self.metrics.wait.record(seconds(waited));
+        self.observer.waited = self.observer.waited.max(waited);
         self.step(now, In::Waited(waited));
     }
 
@@ -308,6 +313,7 @@ impl Turn {
         } else if self.shard.is_none() {
             self.waiting.clone().into()
         } else {
+            self.observer.requests += 1;
             let ticket = self.callers.enter(caller);
             return self.step(now, In::Request { ticket, request });
         };

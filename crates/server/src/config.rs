@@ -9,6 +9,7 @@ mod error;
 mod load;
 mod parse;
 mod report;
+mod setting;
 mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,12 +17,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kvorum_core::{Mode, NodeId, limits};
-use kvorum_node::{Advertised, Options, PeerAddress, WalSync};
+use kvorum_node::{Advertised, Options, PeerAddress, Secret, WalSync};
 
 pub use document::{example, markdown};
 pub use error::ConfigError;
 pub use load::{Given, Source};
-pub use table::{Setting, settings};
+pub use setting::Setting;
+pub use table::settings;
 
 use crate::data::{DEFAULT_KEYSPACE, SHOWCASE_KEYSPACE};
 use parse::{LogFormat, LogLevel};
@@ -40,9 +42,12 @@ pub struct Config {
     grpc_port: u16,
     http_port: u16,
     peer_port: u16,
+    gossip_port: Option<u16>,
     max_connections: usize,
     peers: Vec<PeerAddress>,
     gossip_peers: Vec<PeerAddress>,
+    cluster_secret: Option<Secret>,
+    cluster_secret_file: Option<PathBuf>,
     total_nodes: Option<u32>,
     replication_factor: Option<u8>,
     default_mode: Option<Mode>,
@@ -81,9 +86,12 @@ impl Config {
             grpc_port: 50051,
             http_port: 8001,
             peer_port: 51051,
+            gossip_port: None,
             max_connections: 10_000,
             peers: Vec::new(),
             gossip_peers: Vec::new(),
+            cluster_secret: None,
+            cluster_secret_file: None,
             total_nodes: None,
             replication_factor: None,
             default_mode: None,
@@ -96,7 +104,7 @@ impl Config {
             max_disk: 0,
             scrub_rate: 4 << 20,
             anti_entropy_interval: Duration::from_secs(30),
-            gossip_interval: Duration::from_secs(1),
+            gossip_interval: Duration::from_millis(500),
             log_level: None,
             log_format: LogFormat::Text,
             debug_log: false,
@@ -153,6 +161,12 @@ impl Config {
         SocketAddr::new(self.bind, self.peer_port)
     }
 
+    /// Where the datagrams of gossip arrive; the number of the HTTP port, unless told otherwise.
+    #[must_use]
+    pub fn gossip_address(&self) -> SocketAddr {
+        SocketAddr::new(self.bind, self.gossip_port.unwrap_or(self.http_port))
+    }
+
     /// The keyspace that the interfaces of the reference systems use.
     #[must_use]
     pub fn compat_keyspace(&self) -> &str {
@@ -181,6 +195,9 @@ impl Config {
             data_dir: self.data_dir(),
             peers: self.peers.clone(),
             peer_listen: self.peer_address(),
+            gossip_listen: self.gossip_address(),
+            gossip_interval: self.gossip_interval,
+            cluster_secret: self.cluster_secret.clone(),
             max_connections: self.max_connections,
             advertised: Advertised {
                 host: self.advertise_host(),
@@ -188,6 +205,7 @@ impl Config {
                 grpc_port: self.grpc_port,
                 http_port: self.http_port,
                 peer_port: self.peer_port,
+                gossip_port: self.gossip_address().port(),
             },
             replication_factor: self.replication_factor,
             default_mode: self.default_mode,

@@ -1,9 +1,9 @@
-//! Binding the listeners of gRPC and HTTP.
+//! Binding ports, and saying clearly which setting is at fault if that fails.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 
 /// A listener could not be bound. Starting again will not help before the setting or the machine
 /// changes.
@@ -34,10 +34,25 @@ pub enum ListenError {
 /// # Errors
 /// [`ListenError`] names the port and its setting.
 pub async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|why| match why.kind() {
+    TcpListener::bind(address).await.map_err(|why| failed(address, setting, why))
+}
+
+/// Binds a socket for datagrams.
+///
+/// # Errors
+/// [`ListenError`] names the port and its setting.
+pub async fn bind_udp(
+    address: SocketAddr,
+    setting: &'static str,
+) -> Result<UdpSocket, ListenError> {
+    UdpSocket::bind(address).await.map_err(|why| failed(address, setting, why))
+}
+
+fn failed(address: SocketAddr, setting: &'static str, why: io::Error) -> ListenError {
+    match why.kind() {
         ErrorKind::AddrInUse => ListenError::Busy { address, setting },
         _ => ListenError::Refused { address, setting, why },
-    })
+    }
 }
 
 #[cfg(test)]

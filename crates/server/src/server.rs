@@ -109,10 +109,11 @@ impl Server {
         let limit = files::connections_per_listener(config.max_connections())?;
         let grpc_listener = listen::bind(config.grpc_address(), "grpc_port").await?;
         let http_listener = listen::bind(config.http_address(), "http_port").await?;
-        // The node binds these two itself, on its own thread and with its data open; a busy one is
+        // The node binds these itself, on its own thread and with its data open; a busy one is
         // found here, before.
         drop(listen::bind(config.resp_address(), "resp_port").await?);
         drop(listen::bind(config.peer_address(), "peer_port").await?);
+        drop(listen::bind_udp(config.gossip_address(), "gossip_port").await?);
         let endpoints = Endpoints {
             resp: config.resp_address(),
             grpc: config.grpc_address(),

@@ -154,12 +154,6 @@ impl Node {
         self.nonce
     }
 
-    /// How far the log is durable.
-    #[must_use]
-    pub fn durable(&self) -> Lsn {
-        self.store.durable()
-    }
-
     /// What this node says of itself to another one.
     #[must_use]
     pub fn hello(&self, to: NodeId) -> Hello {
@@ -207,9 +201,13 @@ impl Node {
         self.change(In::PeerDown(peer));
     }
 
-    /// A connected node gave a sign of life.
-    pub fn heard(&mut self, peer: NodeId, durable: Lsn, now: Now) {
-        self.founding.heard(peer, durable, now.mono);
+    /// The process `nonce` of a connected node gave a sign of life.
+    pub fn heard(&mut self, peer: NodeId, nonce: u64, now: Now) {
+        let told = self.shard.as_ref().and_then(|shard| shard.durable_of(peer));
+        if let Some(durable) = told {
+            self.founding.told(peer, durable);
+        }
+        self.founding.heard(peer, nonce, now.mono);
     }
 
     /// Does what the founding state asks for.

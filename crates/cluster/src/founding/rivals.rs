@@ -54,11 +54,11 @@ impl Rivals {
         self.running.insert(node, Running { nonce, heard: now, rival: None });
     }
 
-    /// Notes a sign of life; says of which process.
-    pub(super) fn heard(&mut self, node: NodeId, now: Mono) -> Option<u64> {
-        let running = self.running.get_mut(&node)?;
-        running.heard = now;
-        Some(running.nonce)
+    /// A process has given a sign of life.
+    pub(super) fn heard(&mut self, node: NodeId, nonce: u64, now: Mono) {
+        if let Some(running) = self.running.get_mut(&node).filter(|it| it.nonce == nonce) {
+            running.heard = now;
+        }
     }
 
     /// The process of a connected node.

@@ -7,7 +7,8 @@ use super::Founding;
 impl Founding {
     /// The start number of this process: that of its log, unless an earlier log of this node was
     /// started more often.
-    pub(super) fn start(&self) -> u32 {
+    #[must_use]
+    pub fn start(&self) -> u32 {
         let offset = self.membership.as_ref().map_or(0, |membership| membership.start_offset);
         self.me.start.saturating_add(offset)
     }

@@ -407,7 +407,7 @@ fn a_lost_tail_is_found_out_and_settled_by_one_rebuild() {
     let membership = Some(all[1].membership().unwrap().encode());
     for at in [0, 2] {
         all[at].connected(id(2), 2, Mono(0));
-        all[at].heard(id(2), Lsn(100), Mono(0));
+        all[at].told(id(2), Lsn(100));
     }
     let restarted = |nonce, start, recovered, membership| {
         let me = Candidate {
@@ -500,9 +500,11 @@ fn two_processes_under_one_id_are_told_apart_from_a_restart() {
     let a = &mut all[0];
     a.connected(id(2), 2, seconds(0));
     assert_eq!(kind(a.receive(&hello(&copy, 1), seconds(1))), RefusalKind::Busy);
-    a.heard(id(2), Lsn(0), seconds(2));
+    a.heard(id(2), 2, seconds(2));
     assert_eq!(kind(a.receive(&hello(&copy, 1), seconds(2))), RefusalKind::Busy);
-    a.heard(id(2), Lsn(0), seconds(4));
+    a.heard(id(2), 99, seconds(4));
+    assert_eq!(kind(a.receive(&hello(&copy, 1), seconds(4))), RefusalKind::Busy);
+    a.heard(id(2), 2, seconds(4));
     assert_eq!(kind(a.receive(&hello(&copy, 1), seconds(5))), RefusalKind::Duplicate);
     a.disconnected(id(2));
     assert_eq!(a.receive(&hello(&copy, 1), seconds(6)), Ok(()));
@@ -516,7 +518,7 @@ fn watermarks_are_persisted_once_a_second_and_survive() {
     assert!(a.watermarks_due(seconds(1)).is_some());
     assert_eq!((a.watermarks_due(seconds(1)), a.next_watermarks()), (None, None));
     a.connected(id(2), 2, seconds(1));
-    a.heard(id(2), Lsn(7), seconds(1));
+    a.told(id(2), Lsn(7));
     assert_eq!((a.watermarks_due(seconds(1)), a.next_watermarks()), (None, Some(seconds(2))));
     let watermarks = a.watermarks_due(seconds(2));
     let membership = Some(a.membership().unwrap().encode());

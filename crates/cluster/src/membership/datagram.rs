@@ -1,5 +1,23 @@
 //! The datagrams of gossip: who speaks to whom, in which cluster, and the seal over it.
 //!
+//! | offset | length | what |
+//! |---|---|---|
+//! | 0 | 1 | format version, 1 |
+//! | 1 | 1 | seal: 0 checksum, 1 HMAC |
+//! | 2 | 1 | kind: 1 SWIM message, 2 echo, 3 answer to one |
+//! | 3 | 8 | fingerprint of the cluster: its name and the nodes it was founded with |
+//! | 11 | 4 | sender |
+//! | 15 | 8 | incarnation of the sender: start number, renewals |
+//! | 23 | 8 | random number of the sender's process |
+//! | 31 | 4 | addressee |
+//! | 35 | 8 | latest incarnation of the addressee that the sender knows; zeros for none |
+//! | 43 | 8 | number of the datagram, counted by the process |
+//! | 51 | | content |
+//! | end | 4 or 16 | seal over all before: CRC-32C, or the first half of an HMAC-SHA-256 |
+//!
+//! All integers are little endian. An echo holds 8 bytes of the asker's choice; the answer repeats
+//! them, and adds the wall clock in 8 bytes (milliseconds since 1970).
+//!
 //! With a secret the seal is an HMAC, which only who knows the secret can make; without one it is
 //! a checksum, which keeps out what is damaged or meant for somebody else and no attacker.
 

@@ -17,7 +17,7 @@ use super::peer::{Patience, Peer};
 use super::report::{Board, Clerk, Pulse};
 use super::swim::Codec;
 use super::timing::{patience, swim_config};
-use super::{Effect, Options, Path, Verdict, View};
+use super::{Effect, Options, Path, Standing, View};
 use crate::clocks::Clocks;
 
 /// The gossip of one node.
@@ -94,11 +94,16 @@ impl Gossip {
         }
     }
 
-    /// Takes a datagram.
+    /// Takes a datagram; whose it is and what.
     ///
     /// # Errors
     /// [`Refusal`]: it was dropped.
-    pub fn receive(&mut self, now: Now, path: Path, datagram: &[u8]) -> Result<Kind, Refusal> {
+    pub fn receive(
+        &mut self,
+        now: Now,
+        path: Path,
+        datagram: &[u8],
+    ) -> Result<(NodeId, Kind), Refusal> {
         let at = self.wake(now.mono);
         let (header, content) = self.sealer.open(datagram)?;
         self.check(&header, at)?;
@@ -115,7 +120,7 @@ impl Gossip {
         self.take_from_swim(at);
         self.invite(header.from, header.incarnation, at);
         self.judge(at);
-        if taken { Ok(header.kind) } else { Err(Refusal::Malformed) }
+        if taken { Ok((header.from, header.kind)) } else { Err(Refusal::Malformed) }
     }
 
     /// Whether a datagram is for this node, from a member, and new.
@@ -281,7 +286,7 @@ impl Gossip {
     pub fn view(&self, node: NodeId) -> Option<View> {
         let peer = self.peers.get(&node)?;
         Some(View {
-            verdict: peer.verdict,
+            standing: peer.standing,
             heartbeat: peer.answers,
             seen_ms: peer.seen_ms,
             pulse: self.board.borrow().get(node).map(|report| report.pulse),
@@ -290,8 +295,8 @@ impl Gossip {
 
     /// How many of the other nodes are judged so.
     #[must_use]
-    pub fn count(&self, verdict: Verdict) -> usize {
-        self.peers.values().filter(|peer| peer.verdict == verdict).count()
+    pub fn count(&self, standing: Standing) -> usize {
+        self.peers.values().filter(|peer| peer.standing == standing).count()
     }
 
     /// How far the clocks of a majority are ahead of this node's, in milliseconds, if that is

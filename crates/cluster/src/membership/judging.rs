@@ -10,14 +10,14 @@ use super::gossip::Gossip;
 use super::peer::Peer;
 use super::report::MOST_VOTES;
 use super::timing::{ECHO_ROUNDS, ECHOES_AT_ONCE, REPORT_ROUNDS};
-use super::{Effect, Path, Verdict};
+use super::{Effect, Path, Standing};
 
 impl Gossip {
     /// What happens once per interval.
     pub(super) fn round(&mut self, at: Mono) {
         self.rounds += 1;
         self.report_due |= self.rounds.is_multiple_of(REPORT_ROUNDS);
-        let is_alive = |peer: &Peer| peer.verdict == Verdict::Alive;
+        let is_alive = |peer: &Peer| peer.standing == Standing::Alive;
         let (calm, urgent): (Vec<_>, Vec<_>) = self
             .peers
             .iter()
@@ -61,19 +61,19 @@ impl Gossip {
         let mut alive = vec![self.options.me];
         let mut votes = Vec::new();
         for (node, peer) in &mut self.peers {
-            let verdict = peer.note(peer.is_alive(at, &patience), at);
-            if verdict == Verdict::Alive {
+            let standing = peer.note(peer.is_alive(at, &patience), at);
+            if standing == Standing::Alive {
                 alive.push(*node);
             } else if peer.is_voted_down(at, &patience) && votes.len() < MOST_VOTES {
                 votes.push(*node);
             }
-            if verdict != Verdict::Alive && peer.is_lost(at, &patience) {
+            if standing != Standing::Alive && peer.is_lost(at, &patience) {
                 self.effects.push(Effect::Lost(*node));
             }
-            if peer.verdict != verdict {
-                peer.verdict = verdict;
-                self.effects.push(Effect::Changed(*node, verdict));
-                if verdict != Verdict::Alive {
+            if peer.standing != standing {
+                peer.standing = standing;
+                self.effects.push(Effect::Changed(*node, standing));
+                if standing != Standing::Alive {
                     // Its clock may be set before it is heard of again.
                     self.clocks.lost(*node);
                 }
@@ -101,9 +101,9 @@ impl Gossip {
             };
             let votes = alive.iter().filter(votes_it).count();
             let Some(peer) = self.peers.get_mut(node) else { continue };
-            if votes > alive.len() / 2 && peer.verdict != Verdict::Down {
-                peer.verdict = Verdict::Down;
-                self.effects.push(Effect::Changed(*node, Verdict::Down));
+            if votes > alive.len() / 2 && peer.standing != Standing::Down {
+                peer.standing = Standing::Down;
+                self.effects.push(Effect::Changed(*node, Standing::Down));
             }
         }
     }

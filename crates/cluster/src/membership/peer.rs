@@ -7,7 +7,7 @@ use kvorum_core::Mono;
 
 use super::incarnation::Incarnation;
 use super::window::Window;
-use super::{Path, Verdict};
+use super::{Path, Standing};
 
 /// How many questions to a peer may be without an answer before the oldest is forgotten.
 const OPEN_QUESTIONS: usize = 4;
@@ -35,7 +35,7 @@ pub(super) struct Peer {
     pub(super) incarnation: Incarnation,
     /// What the SWIM protocol says.
     pub(super) swim: Option<State>,
-    pub(super) verdict: Verdict,
+    pub(super) standing: Standing,
     /// A stream with it is up.
     pub(super) connected: bool,
     /// When this node began to look after it.
@@ -65,7 +65,7 @@ impl Peer {
             window: Window::default(),
             incarnation: Incarnation::default(),
             swim: None,
-            verdict: Verdict::Suspect,
+            standing: Standing::Suspect,
             connected: false,
             begun: now,
             alive: None,
@@ -82,8 +82,11 @@ impl Peer {
 
     /// It gave a sign of life.
     pub(super) fn alive_at(&mut self, at: Mono) {
-        self.alive = self.alive.max(Some(at));
-        (self.asked, self.asked_by_stream) = (None, None);
+        if self.alive < Some(at) {
+            self.alive = Some(at);
+            self.asked.take_if(|asked| *asked <= at);
+            self.asked_by_stream.take_if(|asked| *asked <= at);
+        }
     }
 
     /// It is asked for an answer that repeats `token`, also through its stream or not.
@@ -142,13 +145,13 @@ impl Peer {
     }
 
     /// Takes note of whether it is alive. It is down, once it is, until it is alive again.
-    pub(super) fn note(&mut self, alive: bool, now: Mono) -> Verdict {
+    pub(super) fn note(&mut self, alive: bool, now: Mono) -> Standing {
         if alive {
             self.doubted = None;
-            Verdict::Alive
+            Standing::Alive
         } else {
             self.doubted.get_or_insert(now);
-            if self.verdict == Verdict::Down { Verdict::Down } else { Verdict::Suspect }
+            if self.standing == Standing::Down { Standing::Down } else { Standing::Suspect }
         }
     }
 

@@ -1,4 +1,17 @@
 //! What each node tells all others about itself, spread from node to node.
+//!
+//! | length | what |
+//! |---|---|
+//! | 1 | format version, 1 |
+//! | 4, 8 | node, and its incarnation (start number, renewals) |
+//! | 8 | number of the report, counted by the process |
+//! | 2 + n, 2 + n | name and host, each behind its length |
+//! | 5 × 2 | ports: RESP, gRPC, HTTP, peer, gossip |
+//! | 4, 1, 4 | operations per second; disk in use, in percent; wait of requests, in microseconds |
+//! | 8 | layout version |
+//! | 1, or 5 | whether it knows how far the clocks of a majority are ahead, and that in milliseconds |
+//! | 2 | flags: bit 0 serving, 1 rebuilding, 2 disk full, 3 disk slow |
+//! | 2 + n × 4 | the nodes it votes down, behind their number |
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

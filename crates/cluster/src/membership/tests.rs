@@ -37,13 +37,13 @@ fn assert_within(
     seed: u64,
     by: &[u32],
     of: u32,
-    verdict: Verdict,
+    standing: Standing,
     most: Duration,
 ) {
     let by: Vec<NodeId> = by.iter().map(|node| id(*node)).collect();
-    let all = |world: &World| by.iter().all(|by| world.verdict(*by, id(of)) == verdict);
+    let all = |world: &World| by.iter().all(|by| world.standing(*by, id(of)) == standing);
     let took = world.until(most, all);
-    assert!(took.is_some(), "seed {seed}: node {of} is not {} after {most:?}", verdict.name());
+    assert!(took.is_some(), "seed {seed}: node {of} is not {} after {most:?}", standing.name());
 }
 
 #[test]
@@ -70,16 +70,16 @@ fn a_dead_node_is_suspect_and_then_down_for_all_others() {
             let others: Vec<u32> = (2..=nodes).collect();
             let dead = world.now;
             for by in &others {
-                let doubted = |world: &World| world.verdict(id(*by), id(1)) != Verdict::Alive;
+                let doubted = |world: &World| world.standing(id(*by), id(1)) != Standing::Alive;
                 let left = SUSPECT_WITHIN.saturating_sub(world.now.since(dead));
                 assert!(world.until(left, doubted).is_some(), "seed {seed}, {nodes} nodes");
             }
             let left = DOWN_WITHIN.saturating_sub(world.now.since(dead));
-            assert_within(&mut world, seed, &others, 1, Verdict::Down, left);
+            assert_within(&mut world, seed, &others, 1, Standing::Down, left);
             let suspects = world
                 .log
                 .iter()
-                .filter(|(_, _, of, verdict)| *of == id(1) && *verdict == Verdict::Suspect);
+                .filter(|(_, _, of, standing)| *of == id(1) && *standing == Standing::Suspect);
             assert_eq!(suspects.count(), others.len(), "nobody is down who was not suspect before");
         }
     }
@@ -91,7 +91,7 @@ fn a_live_node_is_not_down_however_bad_the_network() {
         let mut world = settled(3, seed);
         world.lost_per_mille = 300;
         world.run(seconds(60));
-        let down = world.log.iter().filter(|(_, _, _, verdict)| *verdict == Verdict::Down);
+        let down = world.log.iter().filter(|(_, _, _, standing)| *standing == Standing::Down);
         assert_eq!(down.count(), 0, "seed {seed}: {:?}", world.log);
         assert_eq!(world.closed, 0, "seed {seed}: no stream is closed");
         world.lost_per_mille = 0;
@@ -112,11 +112,11 @@ fn a_minority_calls_nobody_down_and_a_majority_does() {
                     let apart = |node: NodeId| away.contains(&node.get());
                     let side = if apart(by) { away.len() } else { nodes as usize - away.len() };
                     let expected = match (apart(by) == apart(of), is_majority(side)) {
-                        (true, _) => Verdict::Alive,
-                        (false, true) => Verdict::Down,
-                        (false, false) => Verdict::Suspect,
+                        (true, _) => Standing::Alive,
+                        (false, true) => Standing::Down,
+                        (false, false) => Standing::Suspect,
                     };
-                    let got = world.verdict(by, of);
+                    let got = world.standing(by, of);
                     assert_eq!(got, expected, "seed {seed}: node {by} on {of} of {nodes}");
                 }
             }
@@ -134,7 +134,7 @@ fn cut_directions_and_pairs_take_nobody_away_whom_others_reach() {
         world.run(seconds(20));
         world.cut.insert((id(2), id(1)));
         world.run(seconds(20));
-        let down = world.log.iter().filter(|(_, _, _, verdict)| *verdict == Verdict::Down);
+        let down = world.log.iter().filter(|(_, _, _, standing)| *standing == Standing::Down);
         assert_eq!(down.count(), 0, "seed {seed}: {:?}", world.log);
         world.heal();
         assert!(world.settle(ALIVE_WITHIN).is_some(), "seed {seed}");
@@ -146,11 +146,11 @@ fn a_node_that_hears_nobody_calls_nobody_down_and_is_called_down() {
     for seed in 0..SEEDS {
         let mut world = settled(3, seed);
         world.cut.extend([(id(1), id(3)), (id(2), id(3))]);
-        assert_within(&mut world, seed, &[1, 2], 3, Verdict::Down, DOWN_WITHIN);
+        assert_within(&mut world, seed, &[1, 2], 3, Standing::Down, DOWN_WITHIN);
         world.run(seconds(20));
         for node in [1, 2] {
-            assert_eq!(world.verdict(id(3), id(node)), Verdict::Suspect);
-            assert_eq!(world.verdict(id(3 - node), id(node)), Verdict::Alive, "seed {seed}");
+            assert_eq!(world.standing(id(3), id(node)), Standing::Suspect);
+            assert_eq!(world.standing(id(3 - node), id(node)), Standing::Alive, "seed {seed}");
         }
         world.heal();
         assert!(world.settle(ALIVE_WITHIN).is_some(), "seed {seed}");
@@ -185,14 +185,14 @@ fn a_stopped_process_is_noticed_and_blames_nobody_when_it_goes_on() {
         world.pause(id(3));
         let closed = |world: &World| world.closed >= 2;
         assert!(world.until(SUSPECT_WITHIN, closed).is_some(), "its streams are closed");
-        assert_within(&mut world, seed, &[1, 2], 3, Verdict::Down, DOWN_WITHIN);
+        assert_within(&mut world, seed, &[1, 2], 3, Standing::Down, DOWN_WITHIN);
         world.run(seconds(30));
         let before = world.log.len();
         world.resume(id(3));
         assert!(world.settle(ALIVE_WITHIN).is_some(), "seed {seed}");
         let blamed = world.log[before..]
             .iter()
-            .filter(|(_, by, _, verdict)| *by == id(3) && *verdict == Verdict::Down);
+            .filter(|(_, by, _, standing)| *by == id(3) && *standing == Standing::Down);
         assert_eq!(blamed.count(), 0, "seed {seed}");
     }
 }
@@ -205,15 +205,15 @@ fn without_udp_streams_carry_the_gossip() {
             world.udp_cut.extend([(id(node), id(3)), (id(3), id(node))]);
         }
         world.run(seconds(60));
-        let bad = world.log.iter().filter(|(_, _, _, verdict)| *verdict == Verdict::Down);
+        let bad = world.log.iter().filter(|(_, _, _, standing)| *standing == Standing::Down);
         assert_eq!((bad.count(), world.closed), (0, 0), "seed {seed}: {:?}", world.log);
         for (by, of) in [(1, 3), (2, 3), (3, 1), (3, 2)] {
-            assert_eq!(world.verdict(id(by), id(of)), Verdict::Alive, "seed {seed}");
+            assert_eq!(world.standing(id(by), id(of)), Standing::Alive, "seed {seed}");
         }
         world.pause(id(3));
         let closed = |world: &World| world.closed >= 2;
         assert!(world.until(SUSPECT_WITHIN, closed).is_some(), "seed {seed}");
-        assert_within(&mut world, seed, &[1, 2], 3, Verdict::Down, DOWN_WITHIN);
+        assert_within(&mut world, seed, &[1, 2], 3, Standing::Down, DOWN_WITHIN);
         world.resume(id(3));
         assert!(world.settle(ALIVE_WITHIN).is_some(), "seed {seed}");
     }
@@ -259,7 +259,7 @@ fn a_secret_keeps_out_whoever_does_not_know_it() {
     world.secret = secret(b"not a secret of the cluster");
     world.start(id(3), 2);
     world.run(seconds(10));
-    assert_eq!(world.verdict(id(1), id(2)), Verdict::Alive);
+    assert_eq!(world.standing(id(1), id(2)), Standing::Alive);
     assert!(world.refused[&Refusal::Unauthentic] > 10);
     let view = world.gossip(id(1)).view(id(3)).unwrap();
     assert_eq!((view.heartbeat, view.pulse), (0, None), "nothing of it was taken");
@@ -305,7 +305,7 @@ fn what_is_not_meant_for_a_node_is_refused_by_its_reason_and_changes_nothing() {
     for (header, refusal) in refusals {
         assert_eq!(take(&header), Err(refusal));
     }
-    assert_eq!(take(&header), Ok(Kind::Echo));
+    assert_eq!(take(&header), Ok((id(2), Kind::Echo)));
     assert_eq!(take(&header), Err(Refusal::Replayed));
     assert_eq!(take(&Header { number: 2, kind: Kind::Swim, ..header }), Err(Refusal::Malformed));
 }
@@ -315,7 +315,7 @@ proptest! {
     fn no_bytes_do_any_harm(bytes in proptest::collection::vec(any::<u8>(), 0..1500)) {
         let (mut gossip, ..) = target();
         assert!(gossip.receive(Now::default(), Path::Udp, &bytes).is_err());
-        assert_eq!(gossip.view(id(2)).unwrap().verdict, Verdict::Suspect);
+        assert_eq!(gossip.view(id(2)).unwrap().standing, Standing::Suspect);
         assert_eq!(gossip.view(id(2)).unwrap().seen_ms, 0);
     }
 
@@ -338,6 +338,6 @@ proptest! {
             gossip.tick(Mono(number * 100_000));
             gossip.take_effects();
         }
-        assert_ne!(gossip.view(id(3)).unwrap().verdict, Verdict::Down);
+        assert_ne!(gossip.view(id(3)).unwrap().standing, Standing::Down);
     }
 }

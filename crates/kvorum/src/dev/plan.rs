@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -104,7 +104,7 @@ fn try_offset(nodes: u32, offset: u16) -> anyhow::Result<Attempt> {
 }
 
 fn is_free(port: u16) -> bool {
-    TcpListener::bind(loopback(port)).is_ok()
+    TcpListener::bind(loopback(port)).is_ok() && UdpSocket::bind(loopback(port)).is_ok()
 }
 
 fn busy_ports_text(busy: &[Busy]) -> String {
@@ -179,7 +179,7 @@ fn plan_nodes(
 /// The flags of `kvorum server` for one node. Flags win over the environment, so that what the
 /// user has exported for other systems does not get in here.
 fn server_arguments(id: u32, ports: NodePorts, peers: &[String], data_dir: &Path) -> Vec<OsString> {
-    let settings: [(&str, OsString); 9] = [
+    let settings: [(&str, OsString); 10] = [
         ("--die-with-parent", std::process::id().to_string().into()),
         ("--node-num", id.to_string().into()),
         ("--peers", peers.join(",").into()),
@@ -188,6 +188,7 @@ fn server_arguments(id: u32, ports: NodePorts, peers: &[String], data_dir: &Path
         ("--grpc-port", ports.grpc.to_string().into()),
         ("--http-port", ports.http.to_string().into()),
         ("--peer-port", ports.peer.to_string().into()),
+        ("--gossip-port", ports.http.to_string().into()),
         ("--total-nodes", peers.len().to_string().into()),
     ];
     let mut arguments: Vec<OsString> = vec!["server".into(), "--showcase".into()];

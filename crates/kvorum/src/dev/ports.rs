@@ -15,7 +15,7 @@ pub struct NodePorts {
     pub cluster_resp: u16,
     /// gRPC for clients.
     pub grpc: u16,
-    /// HTTP.
+    /// HTTP, and gossip by UDP.
     pub http: u16,
     /// Streams between nodes.
     pub peer: u16,

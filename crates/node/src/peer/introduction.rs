@@ -105,6 +105,7 @@ impl From<Announcement> for wire::Announcement {
             grpc_port: advertised.grpc_port.into(),
             http_port: advertised.http_port.into(),
             peer_port: advertised.peer_port.into(),
+            gossip_port: advertised.gossip_port.into(),
         }
     }
 }
@@ -122,6 +123,7 @@ impl TryFrom<wire::Announcement> for Announcement {
                 grpc_port: port(said.grpc_port)?,
                 http_port: port(said.http_port)?,
                 peer_port: port(said.peer_port)?,
+                gossip_port: port(said.gossip_port)?,
             },
             body: said.body,
         })

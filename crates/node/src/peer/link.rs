@@ -1,15 +1,14 @@
 //! The connections in force, and what is known of each peer.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_cluster::clocks::Clocks;
-use kvorum_cluster::liveness::{Event, Liveness};
-use kvorum_core::{Lsn, Mono, NodeId};
+use kvorum_core::{Mono, NodeId};
+use kvorum_proto::kvorum::peer::v1::Frame;
 use kvorum_proto::kvorum::peer::v1::frame::Content;
-use kvorum_proto::kvorum::peer::v1::{Frame, Ping};
 use kvorum_shard::Class;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -22,6 +21,10 @@ use crate::clock::Clock;
 use crate::telemetry::PeerMetrics;
 use crate::turn::inbox::{Arrival, Inbox};
 
+/// How many datagrams that came through streams wait for the gossip; of more the oldest are dropped,
+/// as those by UDP are.
+const WAITING_DATAGRAMS: usize = 64;
+
 /// All connections to peers. Lives on the shard thread.
 pub(crate) struct Links {
     node: LocalNode,
@@ -29,13 +32,11 @@ pub(crate) struct Links {
     inbox: Rc<Inbox>,
     /// Streams are taken only once this node serves.
     open: Cell<bool>,
-    /// How far this node's log is durable, told with every ping.
-    durable: Cell<Lsn>,
     epochs: Cell<u64>,
-    /// A peer that is silent for too long is down, also if its sockets are still open (a stopped
-    /// process, a cut cable).
-    liveness: RefCell<Liveness>,
-    clocks: RefCell<Clocks>,
+    /// What came through streams and belongs to the gossip.
+    datagrams: RefCell<VecDeque<Bytes>>,
+    /// Wakes the gossip: there are datagrams, or connections have changed.
+    stirred: Notify,
     peers: RefCell<BTreeMap<NodeId, Peer>>,
 }
 
@@ -44,23 +45,20 @@ struct Peer {
     link: Option<Link>,
     /// The process that has introduced itself last: only it may connect.
     introduced: Option<u64>,
-    sight: Sight,
-    /// How far its log is durable, if it has told since that was asked last.
-    durable: Option<Lsn>,
+    /// When a frame of it was read last.
+    heard: Mono,
     /// Wakes the task that keeps the peer connected.
     knock: Rc<Notify>,
     metrics: PeerMetrics,
 }
 
-/// What is known of a peer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sight {
+/// The signs of life that a peer's streams give.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sign {
     /// Whether it is connected.
-    pub(crate) up: bool,
-    /// How many answers to pings it has given.
-    pub(crate) heartbeat: u64,
-    /// When it was last heard of, in milliseconds since 1970; zero for never.
-    pub(crate) last_seen_ms: u64,
+    pub(crate) connected: bool,
+    /// When a frame of it was read last.
+    pub(crate) heard: Mono,
 }
 
 /// A connection in force.
@@ -82,14 +80,13 @@ impl Drop for Link {
 impl Links {
     pub(crate) fn new(node: LocalNode, clock: Clock, inbox: Rc<Inbox>) -> Links {
         Links {
-            durable: Cell::new(Lsn::default()),
             node,
             clock,
             inbox,
             open: Cell::new(false),
             epochs: Cell::new(0),
-            liveness: RefCell::new(Liveness::new(Default::default(), &[], clock.mono())),
-            clocks: RefCell::default(),
+            datagrams: RefCell::default(),
+            stirred: Notify::new(),
             peers: RefCell::default(),
         }
     }
@@ -98,13 +95,16 @@ impl Links {
         &self.node
     }
 
+    pub(crate) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
     pub(crate) fn mono(&self) -> Mono {
         self.clock.mono()
     }
 
     /// From now on streams with these peers are taken: this node serves.
     pub(crate) fn open(&self, peers: &[NodeId]) {
-        self.liveness.replace(Liveness::new(Default::default(), peers, self.clock.mono()));
         self.open.set(true);
         for &peer in peers {
             self.meet(peer);
@@ -115,11 +115,6 @@ impl Links {
     /// Whether streams are taken.
     pub(crate) fn is_open(&self) -> bool {
         self.open.get()
-    }
-
-    /// Notes how far this node's log is durable.
-    pub(crate) fn set_durable(&self, lsn: Lsn) {
-        self.durable.set(lsn);
     }
 
     /// A process has introduced itself as a peer, and was accepted as such.
@@ -135,8 +130,7 @@ impl Links {
         self.peers.borrow_mut().entry(id).or_insert_with(|| Peer {
             link: None,
             introduced: None,
-            sight: Sight::default(),
-            durable: None,
+            heard: Mono::default(),
             knock: Rc::default(),
             metrics: PeerMetrics::new(id),
         });
@@ -159,9 +153,10 @@ impl Links {
         self.peers.borrow().get(&id).is_some_and(|peer| peer.link.is_some())
     }
 
-    /// What is known of all peers, by id.
-    pub(crate) fn sights(&self) -> Vec<(NodeId, Sight)> {
-        self.peers.borrow().iter().map(|(id, peer)| (*id, peer.sight)).collect()
+    /// The signs of life of all peers, by id.
+    pub(crate) fn signs(&self) -> Vec<(NodeId, Sign)> {
+        let sign = |peer: &Peer| Sign { connected: peer.link.is_some(), heard: peer.heard };
+        self.peers.borrow().iter().map(|(id, peer)| (*id, sign(peer))).collect()
     }
 
     /// Decides whether a peer whose handshake is in order may connect now.
@@ -188,31 +183,25 @@ impl Links {
         let epoch = self.epochs.get() + 1;
         self.epochs.set(epoch);
         let Streams { data, bulk } = streams;
-        let readers = [
-            (Class::Data, data.incoming, data.channel),
-            (Class::Bulk, bulk.incoming, bulk.channel),
-        ]
-        .map(|(class, incoming, channel)| {
-            let links = Rc::clone(self);
-            let read = async move {
-                let reason = links.read(id, epoch, class, incoming).await;
-                links.lose(id, Some(epoch), &reason);
-                drop(channel);
-            };
-            tokio::task::spawn_local(read).abort_handle()
-        });
+        let readers = [(data.incoming, data.channel), (bulk.incoming, bulk.channel)].map(
+            |(incoming, channel)| {
+                let links = Rc::clone(self);
+                let read = async move {
+                    let reason = links.read(id, epoch, incoming).await;
+                    links.lose(id, Some(epoch), &reason);
+                    drop(channel);
+                };
+                tokio::task::spawn_local(read).abort_handle()
+            },
+        );
         let mut peers = self.peers.borrow_mut();
         let Some(peer) = peers.get_mut(&id) else { return };
         peer.link = Some(Link { epoch, data: data.outgoing, bulk: bulk.outgoing, readers });
-        peer.sight.up = true;
-        peer.sight.last_seen_ms = self.clock.now().wall_ms;
+        peer.heard = self.clock.mono();
         peer.metrics.up.set(1.0);
-        self.liveness.borrow_mut().heard(id, self.clock.mono());
-        tracing::info!("[GOSSIP] node {id} is up");
+        tracing::info!("node {id} is connected");
         self.inbox.push(Arrival::PeerUp { peer: id, epoch, process: heard.process });
-        drop(peers);
-        // Its clock is to be known soon.
-        self.send_ping(id, self.clock.mono());
+        self.stirred.notify_one();
     }
 
     /// Ends a connection (the one of `epoch` only, if given).
@@ -224,12 +213,10 @@ impl Links {
             return;
         };
         drop(link);
-        peer.sight.up = false;
         peer.metrics.up.set(0.0);
-        self.liveness.borrow_mut().lost(id);
-        self.clocks.borrow_mut().lost(id);
         peer.knock.notify_one();
-        tracing::warn!("[GOSSIP] node {id} is down: {reason}");
+        tracing::warn!("node {id} is not connected any more: {reason}");
+        self.stirred.notify_one();
         self.inbox.push(Arrival::PeerDown { peer: id });
     }
 
@@ -276,19 +263,6 @@ impl Links {
         peers.get(&id).and_then(|peer| peer.link.as_ref()).is_some_and(|link| link.epoch == epoch)
     }
 
-    /// The peers that have told since the last call how far their logs are durable.
-    pub(crate) fn take_told(&self) -> Vec<(NodeId, Lsn)> {
-        let mut peers = self.peers.borrow_mut();
-        peers.iter_mut().filter_map(|(id, peer)| Some((*id, peer.durable.take()?))).collect()
-    }
-
-    /// How far the clocks of a majority are ahead of this node's, in milliseconds, if that is too
-    /// far for this node to stamp anything.
-    pub(crate) fn clock_error_ms(&self) -> Option<i64> {
-        let (clocks, nodes) = (self.clocks.borrow(), self.peers.borrow().len() + 1);
-        clocks.majority_ahead_ms(nodes).filter(|_| clocks.is_suspect(nodes))
-    }
-
     /// Shows how many bytes are under way to a peer.
     pub(crate) fn set_in_flight(&self, id: NodeId, bytes: usize) {
         if let Some(peer) = self.peers.borrow().get(&id) {
@@ -296,46 +270,56 @@ impl Links {
         }
     }
 
-    /// Sends the pings that are due and gives up those who have been silent for too long.
-    pub(crate) fn ping(&self) {
-        let mut events = Vec::new();
-        let now = self.clock.mono();
-        self.liveness.borrow_mut().tick(now, &mut events);
-        for event in events {
-            match event {
-                Event::Ping(id) => self.send_ping(id, now),
-                Event::Down(id) => self.lose(id, None, "it was silent for too long"),
-                Event::Up(_) => {}
-            }
+    /// Shows how many bytes the streams have not taken yet.
+    pub(crate) fn show_queues(&self) {
+        for peer in self.peers.borrow().values() {
+            let queued =
+                peer.link.as_ref().map_or(0, |link| link.data.queued() + link.bulk.queued());
+            peer.metrics.queued.set(queued as f64);
         }
     }
 
-    fn send_ping(&self, id: NodeId, now: Mono) {
-        let sent = {
-            let peers = self.peers.borrow();
-            let Some((peer, link)) = peers.get(&id).and_then(|p| Some((p, p.link.as_ref()?)))
-            else {
-                return;
-            };
-            peer.metrics.pings.increment(1);
-            peer.metrics.queued.set((link.data.queued() + link.bulk.queued()) as f64);
-            let wall_ms = self.clock.now().wall_ms;
-            let ping = Ping { sent_us: now.0, durable: self.durable.get().0, wall_ms };
-            link.data.send(Content::Ping(ping))
-        };
-        if let Err(reason) = sent {
-            self.lose(id, None, &reason.to_string());
+    /// Shows how long a peer took to answer.
+    pub(crate) fn show_round_trip(&self, id: NodeId, took: Duration) {
+        if let Some(peer) = self.peers.borrow().get(&id) {
+            peer.metrics.round_trip.record(took.as_secs_f64());
         }
+    }
+
+    /// Sends a datagram of the gossip to a peer, if it is connected. Its loss is no news: nobody
+    /// waits for a datagram.
+    pub(crate) fn tell(&self, id: NodeId, datagram: Bytes) {
+        if let Some(link) = self.peers.borrow().get(&id).and_then(|peer| peer.link.as_ref()) {
+            let _ = link.data.send(Content::Datagram(datagram));
+        }
+    }
+
+    /// Waits until there are datagrams for the gossip, or connections have changed.
+    pub(crate) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
+    /// A peer is judged otherwise than before: the turn shows it.
+    pub(crate) fn judged(&self) {
+        self.inbox.push(Arrival::Members);
+    }
+
+    /// Takes the oldest datagram that came through a stream.
+    pub(crate) fn take_datagram(&self) -> Option<Bytes> {
+        self.datagrams.borrow_mut().pop_front()
+    }
+
+    fn keep_datagram(&self, datagram: Bytes) {
+        let mut datagrams = self.datagrams.borrow_mut();
+        if datagrams.len() == WAITING_DATAGRAMS {
+            datagrams.pop_front();
+        }
+        datagrams.push_back(datagram);
+        self.stirred.notify_one();
     }
 
     /// Reads a stream until it ends; says why it did.
-    async fn read(
-        &self,
-        id: NodeId,
-        epoch: u64,
-        class: Class,
-        mut incoming: Streaming<Frame>,
-    ) -> String {
+    async fn read(&self, id: NodeId, epoch: u64, mut incoming: Streaming<Frame>) -> String {
         loop {
             self.inbox.room().await;
             let content = match incoming.message().await {
@@ -346,33 +330,16 @@ impl Links {
             };
             let mut peers = self.peers.borrow_mut();
             let Some(peer) = peers.get_mut(&id) else { return "it is no peer".to_owned() };
-            let Some(link) = peer.link.as_ref().filter(|link| link.epoch == epoch) else {
+            if peer.link.as_ref().is_none_or(|link| link.epoch != epoch) {
                 return "it was replaced".to_owned();
-            };
-            if class == Class::Data {
-                self.liveness.borrow_mut().heard(id, self.clock.mono());
             }
+            peer.heard = self.clock.mono();
             match content {
                 Content::Body(body) => {
                     peer.metrics.received.increment(body.len() as u64);
                     self.inbox.push(Arrival::Frame { from: id, epoch, body });
                 }
-                Content::Ping(ping) => {
-                    peer.durable = Some(Lsn(ping.durable));
-                    let wall_ms = self.clock.now().wall_ms;
-                    let pong = Ping { sent_us: ping.sent_us, durable: 0, wall_ms };
-                    if link.data.send(Content::Pong(pong)).is_err() {
-                        return "the stream was closed".to_owned();
-                    }
-                }
-                Content::Pong(pong) => {
-                    let now = self.clock.now();
-                    let round_trip = now.mono.since(Mono(pong.sent_us));
-                    self.clocks.borrow_mut().heard(id, pong.wall_ms, now.wall_ms, round_trip);
-                    peer.metrics.round_trip.record(round_trip.as_secs_f64());
-                    peer.sight.heartbeat += 1;
-                    peer.sight.last_seen_ms = now.wall_ms;
-                }
+                Content::Datagram(datagram) => self.keep_datagram(datagram),
                 Content::Handshake(_) | Content::Refusal(_) => {
                     return "it sent a second handshake".to_owned();
                 }

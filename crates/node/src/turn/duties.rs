@@ -1,4 +1,4 @@
-//! What a turn does besides moving requests: founding, pings, background work, the end.
+//! What a turn does besides moving requests: founding, background work, the end.
 
 use std::sync::Arc;
 
@@ -45,7 +45,6 @@ impl Turn {
 
     /// The log has become durable up to `self.durable`.
     pub(super) fn became_durable(&mut self) {
-        self.parts.links.set_durable(self.durable);
         self.report_progress();
         let now = self.parts.clock.now();
         if self.parts.founding.borrow_mut().persisted(now.mono) {
@@ -96,6 +95,7 @@ impl Turn {
         self.parts.shared.publish_layout(Arc::clone(&layout));
         let peers: Vec<NodeId> = layout.nodes().iter().copied().filter(|id| *id != me).collect();
         self.parts.links.open(&peers);
+        self.parts.members.open(layout.nodes(), self.parts.founding.borrow().start());
         for wish in self.parts.founding.borrow().ungranted() {
             tracing::warn!("a setting of a cluster's birth is ignored: {wish}");
         }
@@ -156,11 +156,11 @@ impl Turn {
     /// Time has passed.
     pub(super) fn tick(&mut self, now: Now) -> Result<(), Fatal> {
         self.observer.ticks += 1;
-        self.parts.links.ping();
+        self.parts.links.show_queues();
         {
             let mut founding = self.parts.founding.borrow_mut();
-            for (peer, durable) in self.parts.links.take_told() {
-                founding.heard(peer, durable, now.mono);
+            for (peer, process) in self.parts.members.take_answered() {
+                founding.heard(peer, process, now.mono);
             }
             self.remember(&mut founding);
             founding.keep_watermarks(&mut self.parts.store, now.mono);
@@ -186,12 +186,12 @@ impl Turn {
 
     /// Leaves the stamping to others while this node's clock is far from theirs.
     fn check_clock(&mut self, now: Now) {
-        let error = self.parts.links.clock_error_ms();
-        if error.is_some() == self.clock_suspect {
+        let (ahead, suspect) = self.parts.members.clock_error_ms();
+        if suspect == self.clock_suspect {
             return;
         }
-        self.clock_suspect = error.is_some();
-        match error {
+        self.clock_suspect = suspect;
+        match ahead.filter(|_| suspect) {
             Some(ahead) => tracing::error!(
                 "the clocks of the other nodes are {ahead} ms ahead of this node's: other nodes \
                  take the writes that come here until it is right"

@@ -50,6 +50,8 @@ pub(crate) enum Arrival {
     Greeted { announcement: Announcement, answer: oneshot::Sender<Announcement> },
     /// Something was said in an introduction that may decide the founding.
     News,
+    /// What this node thinks of another one has changed.
+    Members,
     /// Time passes: look after everything that is not driven by an input.
     Tick,
     /// Hand over what this node leads, and say when that is done.

@@ -8,7 +8,7 @@ use metrics::{Gauge, gauge};
 
 use super::{Parts, Turn};
 use crate::telemetry::node_up;
-use crate::{Led, NodeStatus, Serving, Status};
+use crate::{Led, NodeStatus, Pulse, Serving, Standing, Status};
 
 /// How often the status is renewed.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -23,6 +23,9 @@ pub(super) struct Observer {
     complained: Option<Mono>,
     /// Ticks since the start: this node's own heartbeat.
     pub(super) ticks: u64,
+    /// Requests since the status was renewed last for its age, and how long one waited at most.
+    pub(super) requests: u64,
+    pub(super) waited: Duration,
     /// Writes not sent to a replica since the last complaint.
     pub(super) under_replicated: u64,
     pending_requests: Gauge,
@@ -54,6 +57,8 @@ impl Observer {
             renewed: None,
             complained: None,
             ticks: 0,
+            requests: 0,
+            waited: Duration::ZERO,
             under_replicated: 0,
             pending_requests: gauge!("kvorum_pending_requests"),
             pending_bytes: gauge!("kvorum_pending_bytes"),
@@ -110,8 +115,9 @@ impl Turn {
     pub(super) fn observe(&mut self, now: Mono) {
         let due = |last: Option<Mono>, period| last.is_none_or(|last| now.since(last) >= period);
         if due(self.observer.renewed, PERIOD) {
-            self.observer.renewed = Some(now);
+            let before = self.observer.renewed.replace(now);
             self.renew();
+            self.tell_pulse(now.since(before.unwrap_or(now)));
         }
         if self.observer.under_replicated > 0 && due(self.observer.complained, COMPLAINT_PERIOD) {
             self.observer.complained = Some(now);
@@ -169,6 +175,29 @@ impl Turn {
         });
     }
 
+    /// Tells the other nodes how this one is, and how it was during this `span`.
+    fn tell_pulse(&mut self, span: Duration) {
+        let requests = std::mem::take(&mut self.observer.requests) as f64;
+        let waited = std::mem::take(&mut self.observer.waited);
+        let store = self.parts.store.stats();
+        let disk = store.disk_bytes.saturating_add(store.free_bytes).max(1);
+        let percent = store.disk_bytes.saturating_mul(100) / disk;
+        let shard = self.shard.as_ref();
+        let (ahead_ms, _) = self.parts.members.clock_error_ms();
+        self.parts.members.set_pulse(Pulse {
+            // A rate beyond four billion is as good as four billion.
+            operations: (requests / span.as_secs_f64().max(0.001)) as u32,
+            disk_percent: u8::try_from(percent).unwrap_or(100),
+            queue_delay_us: u32::try_from(waited.as_micros()).unwrap_or(u32::MAX),
+            layout: shard.map_or(0, |shard| shard.layout().version()),
+            clock_ahead_ms: ahead_ms.map(|ms| i32::try_from(ms).unwrap_or(i32::MAX)),
+            serving: shard.is_some() && !self.is_leaving(),
+            rebuilding: shard.is_some_and(|shard| shard.stats().rebuilding > 0),
+            disk_full: store.disk_full,
+            disk_slow: self.disk_pace.is_slow(),
+        });
+    }
+
     fn how_it_serves(&self, shard: &Stats, connected: bool) -> Serving {
         if self.is_leaving() {
             Serving::No("stopping".to_owned())
@@ -212,19 +241,24 @@ impl Turn {
             name: ours.name.clone(),
             advertised: ours.advertised.clone(),
             up: true,
+            standing: Standing::Alive,
+            pulse: None,
             heartbeat: self.observer.ticks,
             last_seen_s: now_s,
             leads: self.leads(shard, self.parts.links.node().me),
         }];
-        for (id, sight) in self.parts.links.sights() {
+        for (id, sign) in self.parts.links.signs() {
+            let view = self.parts.members.view(id);
             let (name, advertised) = founding.address(id);
             nodes.push(NodeStatus {
                 id,
                 name,
                 advertised,
-                up: sight.up,
-                heartbeat: sight.heartbeat,
-                last_seen_s: sight.last_seen_ms / 1000,
+                up: sign.connected,
+                standing: view.standing,
+                pulse: view.pulse,
+                heartbeat: view.heartbeat,
+                last_seen_s: view.seen_ms / 1000,
                 leads: self.leads(shard, id),
             });
         }

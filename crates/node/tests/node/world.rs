@@ -74,6 +74,9 @@ impl World {
             data_dir: self.data_dir(id),
             peers: (1..=nodes).map(peer).collect(),
             peer_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            gossip_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            gossip_interval: Duration::from_millis(500),
+            cluster_secret: None,
             max_connections: 100,
             advertised: Advertised {
                 host: "127.0.0.1".to_owned(),

@@ -10,7 +10,7 @@ use kvorum_core::{
     Consistency, Cursor, Error, Executed, Expiry, Header, HybridClock, Item, Keyspace, KeyspaceId,
     Layout, Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Want, Writer,
 };
-use kvorum_node::{Advertised, Led, NodeStatus, NodeView, Serving, Status};
+use kvorum_node::{Advertised, Led, NodeStatus, NodeView, Pulse, Serving, Standing, Status};
 use kvorum_replication::raft::Solo;
 
 use super::{Backend, Pending};
@@ -227,8 +227,11 @@ fn status(ids: &[NodeId]) -> Status {
             grpc_port: 50050 + u16::try_from(id.get()).unwrap(),
             http_port: 8000 + u16::try_from(id.get()).unwrap(),
             peer_port: 51050 + u16::try_from(id.get()).unwrap(),
+            gossip_port: 8000 + u16::try_from(id.get()).unwrap(),
         },
         up: true,
+        standing: Standing::Alive,
+        pulse: Some(Pulse { operations: 9, serving: true, ..Pulse::default() }),
         heartbeat: 10 + u64::from(id.get()),
         last_seen_s: WALL_MS / 1000,
         leads: vec![Led { keyspace: "strong".to_owned(), partitions: 21 }],

@@ -123,6 +123,7 @@ impl Config {
                 Some((text, source_of_it)) => {
                     (setting.apply)(&mut config, text.trim()).map_err(|why| {
                         let source_of_it = source_of_it.clone();
+                        let text = showable(setting, text);
                         ConfigError::Impossible { name: setting.name, text, source_of_it, why }
                     })?;
                     source_of_it
@@ -133,6 +134,11 @@ impl Config {
         config.check()?;
         Ok(config)
     }
+}
+
+/// A value in an error.
+fn showable(setting: &Setting, text: String) -> String {
+    if setting.is_secret() { "(hidden)".to_owned() } else { text }
 }
 
 /// The settings of a file, as texts.
@@ -165,7 +171,7 @@ fn setting_of(
         Some(text) => Ok((name, text)),
         None => Err(ConfigError::Impossible {
             name: setting.name,
-            text: value.to_string(),
+            text: showable(setting, value.to_string()),
             source_of_it,
             why: "a text, a number, a truth value or a list of texts is needed".to_owned(),
         }),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kvorum_core::{Mode, NodeId};
-use kvorum_node::{PeerAddress, WalSync};
+use kvorum_node::{PeerAddress, Secret, WalSync};
 
 /// The number of a node that is told none.
 pub const FIRST_NODE: NodeId = match NodeId::new(1) {
@@ -156,6 +156,25 @@ pub fn seconds(text: &str) -> Parsed<Duration> {
     let span = seconds.filter(|seconds| (0.001..=86_400.0).contains(seconds));
     let span = span.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     span.ok_or_else(|| "a number of seconds up to 86400 is needed".to_owned())
+}
+
+/// The seconds between two probes.
+pub fn interval(text: &str) -> Parsed<Duration> {
+    let range = Duration::from_millis(100)..=Duration::from_secs(10);
+    let interval = seconds(text).ok().filter(|interval| range.contains(interval));
+    interval.ok_or_else(|| "a number of seconds from 0.1 to 10 is needed".to_owned())
+}
+
+/// A secret.
+pub fn secret(text: &str) -> Parsed<Secret> {
+    let secret = Secret::new(text.as_bytes().to_vec().into());
+    secret.ok_or_else(|| format!("a secret has at least {} bytes", Secret::LEAST_BYTES))
+}
+
+/// The secret that a file holds.
+pub fn secret_in(path: &str) -> Parsed<Secret> {
+    let text = std::fs::read_to_string(path).map_err(|why| format!("it cannot be read: {why}"))?;
+    secret(text.trim())
 }
 
 /// One of a few names.

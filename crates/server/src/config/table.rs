@@ -4,40 +4,7 @@ use kvorum_core::{Mode, limits};
 
 use super::Config;
 use super::parse::{self, LOG_FORMATS, LOG_LEVELS, MODES, WAL_SYNCS};
-
-/// A setting: its names, its meaning, and its place in a [`Config`].
-#[derive(Debug)]
-pub struct Setting {
-    /// Its name in the file; the flag has dashes for underscores, the environment `KVORUM_` and
-    /// capitals.
-    pub name: &'static str,
-    /// Other names in the environment, which weigh less; the first one that is set counts.
-    pub compat: &'static [&'static str],
-    /// What it means, in a sentence or two.
-    pub help: &'static str,
-    /// What it is when nobody says, in words where it depends on others.
-    pub default: &'static str,
-    /// Whether the flag stands alone, without a value.
-    pub switch: bool,
-    /// Puts a text into the configuration.
-    pub(super) apply: fn(&mut Config, &str) -> Result<(), String>,
-    /// The value in force, as text.
-    pub(super) show: fn(&Config) -> String,
-}
-
-impl Setting {
-    /// The long flag, without its dashes in front.
-    #[must_use]
-    pub fn flag(&self) -> String {
-        self.name.replace('_', "-")
-    }
-
-    /// The names in the environment, the strongest first.
-    pub fn environment(&self) -> impl Iterator<Item = String> + use<> {
-        let own = format!("KVORUM_{}", self.name.to_ascii_uppercase());
-        std::iter::once(own).chain(self.compat.iter().map(|name| (*name).to_owned()))
-    }
-}
+use super::setting::Setting;
 
 /// Every setting, in the order in which people read about them.
 #[must_use]
@@ -50,7 +17,7 @@ fn optional<T: ToString>(value: Option<&T>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-static SETTINGS: [Setting; 30] = [
+static SETTINGS: [Setting; 33] = [
     Setting {
         name: "node_num",
         compat: &["NODE_NUM"],
@@ -151,6 +118,50 @@ static SETTINGS: [Setting; 30] = [
         show: |config| config.peer_port.to_string(),
     },
     Setting {
+        name: "gossip_port",
+        compat: &[],
+        help: "The UDP port by which nodes watch over each other.",
+        default: "{http_port}",
+        switch: false,
+        apply: |config, text| parse::port(text).map(|port| config.gossip_port = Some(port)),
+        show: |config| config.gossip_address().port().to_string(),
+    },
+    Setting {
+        name: "cluster_secret",
+        compat: &[],
+        help: "What all nodes of the cluster know and nobody else, at least 16 bytes: gossip that \
+               was not sealed with it is dropped. Not for a flag, which others can read.",
+        default: "",
+        switch: false,
+        apply: |config, text| {
+            parse::secret(text).map(|secret| config.cluster_secret = Some(secret))
+        },
+        show: |config| match (&config.cluster_secret, &config.cluster_secret_file) {
+            (Some(_), None) => "(set)".to_owned(),
+            _ => String::new(),
+        },
+    },
+    Setting {
+        name: "cluster_secret_file",
+        compat: &[],
+        help: "A file that holds the secret, instead of `cluster_secret`. White space around it \
+               does not count.",
+        default: "",
+        switch: false,
+        apply: |config, text| {
+            let (secret, path) = (parse::secret_in(text)?, parse::path(text)?);
+            if config.cluster_secret.is_some() {
+                return Err("cluster_secret is set as well".to_owned());
+            }
+            (config.cluster_secret, config.cluster_secret_file) = (Some(secret), Some(path));
+            Ok(())
+        },
+        show: |config| {
+            let path = config.cluster_secret_file.as_ref();
+            path.map(|path| path.display().to_string()).unwrap_or_default()
+        },
+    },
+    Setting {
         name: "max_connections",
         compat: &[],
         help: "How many connections each port keeps open; fewer where the process may not open \
@@ -176,7 +187,7 @@ static SETTINGS: [Setting; 30] = [
     Setting {
         name: "gossip_peers",
         compat: &["GOSSIP_PEERS"],
-        help: "Checked and not used: nodes find each other through `peers`.",
+        help: "Checked and not used: `peers` is enough, introductions tell the ports of gossip.",
         default: "",
         switch: false,
         apply: |config, text| parse::peers(text).map(|peers| config.gossip_peers = peers),
@@ -317,11 +328,12 @@ static SETTINGS: [Setting; 30] = [
     Setting {
         name: "gossip_interval",
         compat: &["GOSSIP_INTERVAL"],
-        help: "Checked and not used: nodes watch each other through their streams.",
-        default: "1",
+        help: "The seconds between two probes of other nodes, from 0.1 to 10. A node that does \
+               not answer is suspect after two to four of them, down after about ten more.",
+        default: "0.5",
         switch: false,
         apply: |config, text| {
-            parse::seconds(text).map(|interval| config.gossip_interval = interval)
+            parse::interval(text).map(|interval| config.gossip_interval = interval)
         },
         show: |config| config.gossip_interval.as_secs_f64().to_string(),
     },

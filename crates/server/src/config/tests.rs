@@ -28,7 +28,7 @@ fn shown(config: &Config, name: &str) -> String {
 fn the_defaults_of_the_table_are_the_defaults_in_force() {
     let config = Config::defaults();
     for setting in settings() {
-        let told = setting.default.replace("{node_num}", "1");
+        let told = setting.default.replace("{node_num}", "1").replace("{http_port}", "8001");
         if !told.contains(' ') {
             assert_eq!((setting.show)(&config), told, "{}", setting.name);
         }
@@ -92,6 +92,7 @@ fn the_names_of_the_reference_systems_are_understood() {
     assert_eq!(options.replication_factor, Some(2));
     assert_eq!(config.logging().0, tracing::Level::DEBUG);
     assert_eq!(config.http_address().port(), 8002);
+    assert_eq!(options.gossip_interval, std::time::Duration::from_secs(2));
     assert_eq!(config.from_environment().count(), 10);
 }
 
@@ -106,6 +107,7 @@ fn impossible_values_are_named_with_their_place_and_what_is_possible() {
         ("PEERS", "nonsense", "neither host:port nor id=host:port"),
         ("REPLICATION_FACTOR", "10", "a number from 1 to 9"),
         ("SYNC_INTERVAL", "-1", "a number of seconds"),
+        ("GOSSIP_INTERVAL", "0.05", "a number of seconds from 0.1 to 10"),
         ("KVORUM_BIND", "localhost", "an IP address"),
         ("DEBUG_LOG", "maybe", "true or false"),
         ("KVORUM_NAME", "a b", "a name has"),
@@ -113,6 +115,47 @@ fn impossible_values_are_named_with_their_place_and_what_is_possible() {
         let error = environment(&[(name, text)]).unwrap_err().to_string();
         assert!(error.contains(message) && error.contains(name), "{error}");
     }
+}
+
+#[test]
+fn the_secret_comes_from_the_environment_or_a_file_and_is_never_shown() {
+    let secret = "a secret of the cluster";
+    let config = environment(&[("KVORUM_CLUSTER_SECRET", secret)]).unwrap();
+    assert!(config.node_options().cluster_secret.is_some());
+    let shown = format!("{config:?} {}", config.report());
+    assert!(!shown.contains(secret) && shown.contains("cluster_secret = (set)"), "{shown}");
+    assert!(config.from_environment().all(|(.., value)| value == "(set)"));
+
+    let holder = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&holder, format!("{secret}\n")).unwrap();
+    let path = holder.path().to_str().unwrap();
+    let from_file = environment(&[("KVORUM_CLUSTER_SECRET_FILE", path)]).unwrap();
+    assert_eq!(from_file.cluster_secret, config.cluster_secret);
+
+    for (variables, message) in [
+        (&[("KVORUM_CLUSTER_SECRET", "fifteen letters")][..], "at least 16 bytes"),
+        (&[("KVORUM_CLUSTER_SECRET_FILE", "/nowhere/secret")], "cannot be read"),
+        (
+            &[("KVORUM_CLUSTER_SECRET", secret), ("KVORUM_CLUSTER_SECRET_FILE", path)],
+            "cluster_secret is set as well",
+        ),
+    ] {
+        let error = environment(variables).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+        assert!(!error.contains("fifteen letters") && !error.contains(secret), "{error}");
+    }
+}
+
+#[test]
+fn gossip_uses_the_number_of_the_http_port_unless_told_otherwise() {
+    let port = |variables| {
+        let options = environment(variables).unwrap().node_options();
+        assert_eq!(options.advertised.gossip_port, options.gossip_listen.port());
+        options.gossip_listen.port()
+    };
+    assert_eq!(port(&[]), 8001);
+    assert_eq!(port(&[("GOSSIP_PORT", "8002")]), 8002);
+    assert_eq!(port(&[("GOSSIP_PORT", "8002"), ("KVORUM_GOSSIP_PORT", "9002")]), 9002);
 }
 
 #[test]

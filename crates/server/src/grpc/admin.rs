@@ -106,6 +106,8 @@ fn node(node: &NodeStatus) -> v1::Node {
         heartbeat: node.heartbeat,
         last_seen_s: node.last_seen_s,
         leads: node.leads.iter().map(led).collect(),
+        gossip_port: node.advertised.gossip_port.into(),
+        state: node.standing.name().to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use kvorum_core::{Error, Keyspace, Layout, NodeId};
-use kvorum_node::NodeStatus;
+use kvorum_node::{NodeStatus, Pulse};
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, Doc, Verb};
@@ -90,10 +90,27 @@ fn node(node: &NodeStatus) -> Value {
         "grpc_port": node.advertised.grpc_port,
         "http_port": node.advertised.http_port,
         "peer_port": node.advertised.peer_port,
+        "gossip_port": node.advertised.gossip_port,
         "up": node.up,
+        "state": node.standing.name(),
+        "pulse": node.pulse.as_ref().map(pulse),
         "heartbeat": node.heartbeat,
         "last_seen_s": node.last_seen_s,
         "leads": leads,
+    })
+}
+
+fn pulse(pulse: &Pulse) -> Value {
+    json!({
+        "operations_per_second": pulse.operations,
+        "disk_percent": pulse.disk_percent,
+        "queue_delay_us": pulse.queue_delay_us,
+        "layout_version": pulse.layout,
+        "clock_ahead_ms": pulse.clock_ahead_ms,
+        "serving": pulse.serving,
+        "rebuilding": pulse.rebuilding,
+        "disk_full": pulse.disk_full,
+        "disk_slow": pulse.disk_slow,
     })
 }
 

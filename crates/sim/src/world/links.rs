@@ -1,4 +1,4 @@
-//! Connections between the nodes of a world: packets, cuts, introductions, pings.
+//! Connections between the nodes of a world: packets, cuts, introductions, echoes.
 
 use std::time::Duration;
 
@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    /// The pings of a healthy connection, and an introduction when there is news.
+    /// The echoes of a healthy connection, and an introduction when there is news.
     pub(super) fn keep(&mut self, a: NodeId, b: NodeId) {
         let mono = self.now;
         let mut news = 0;
@@ -155,8 +155,8 @@ impl World {
                 continue;
             };
             news += node.news;
-            let durable = node.durable();
-            // The answer to a ping: the peer has read its clock as it left there.
+            let nonce = node.nonce();
+            // The answer to an echo: the peer has read its clock as it left there.
             let (there, back) = self.network.round_trip();
             let theirs_ms =
                 self.hosts.get(other).map_or(0, |host| host.now(Mono(mono.0 - back)).wall_ms);
@@ -164,7 +164,7 @@ impl World {
             let Some(target) = self.host(host) else { continue };
             let now = target.now(mono);
             if let Some(node) = &mut target.node {
-                node.heard(peer, durable, now);
+                node.heard(peer, nonce, now);
                 node.compare_clocks(peer, theirs_ms, now, Duration::from_micros(there + back));
             }
         }

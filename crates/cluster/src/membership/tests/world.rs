@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::membership::{
-    Addresses, Effect, Gossip, Incarnation, Options, Path, Pulse, Refusal, Secret, Verdict,
+    Addresses, Effect, Gossip, Incarnation, Options, Path, Pulse, Refusal, Secret, Standing,
     fingerprint,
 };
 
@@ -50,9 +50,9 @@ pub struct World {
     /// Streams, the lower id first.
     streams: BTreeSet<(NodeId, NodeId)>,
     /// What happened, for comparisons.
-    pub log: Vec<(Mono, NodeId, NodeId, Verdict)>,
+    pub log: Vec<(Mono, NodeId, NodeId, Standing)>,
     pub refused: BTreeMap<Refusal, u64>,
-    /// Streams that were closed because of a verdict.
+    /// Streams that were closed because of what a node thinks of another one.
     pub closed: u64,
     pub secret: Option<Secret>,
 }
@@ -140,8 +140,8 @@ impl World {
     }
 
     /// What a node thinks of another one.
-    pub fn verdict(&self, by: NodeId, of: NodeId) -> Verdict {
-        self.nodes[&by].gossip.view(of).unwrap().verdict
+    pub fn standing(&self, by: NodeId, of: NodeId) -> Standing {
+        self.nodes[&by].gossip.view(of).unwrap().standing
     }
 
     /// What a node was told by another one.
@@ -174,7 +174,7 @@ impl World {
             let pairs = nodes.iter().flat_map(|by| nodes.iter().map(move |of| (*by, *of)));
             pairs
                 .filter(|(by, of)| by != of)
-                .all(|(by, of)| world.verdict(by, of) == Verdict::Alive)
+                .all(|(by, of)| world.standing(by, of) == Standing::Alive)
         })
     }
 
@@ -276,7 +276,7 @@ impl World {
                 Effect::Send { to, path, datagram, .. } => {
                     self.send(from, to, path, datagram.to_vec());
                 }
-                Effect::Changed(of, verdict) => self.log.push((self.now, from, of, verdict)),
+                Effect::Changed(of, standing) => self.log.push((self.now, from, of, standing)),
                 Effect::Lost(other) => {
                     self.closed += 1;
                     self.disconnect(from, other);

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use kvorum_node::Serving;
+use kvorum_node::{Serving, Standing};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,7 @@ use super::{get_text, invalid};
 pub fn routes(api: Api) -> Api {
     let put = Doc::new("Store a text (a3.store).").takes("application/json", "Value");
     let get = Doc::new("Read a text; 200 also when there is none (a3.store).");
-    let members = Doc::new("The nodes that answer (a3.store).");
+    let members = Doc::new("The nodes that are not down (a3.store).");
     let gossip =
         Doc::new("Accepted; changes nothing (a3.store).").takes("application/json", "Object");
     let nodes = Doc::new("The nodes, up or down (a3.store).");
@@ -65,13 +65,14 @@ async fn read(
 
 async fn membership(State(app): State<App>) -> Json<Value> {
     let status = app.data().status();
-    let live = status.nodes.iter().filter(|node| node.up);
+    let live = status.nodes.iter().filter(|node| node.standing != Standing::Down);
     let members: Map<String, Value> = live
         .map(|node| {
             let member = json!({
                 "addr": node.advertised.grpc(),
                 "hb": node.heartbeat,
                 "timestamp": node.last_seen_s,
+                "state": node.standing.name(),
             });
             (node.name.clone(), member)
         })
@@ -101,7 +102,7 @@ async fn cluster_nodes(State(app): State<App>) -> Json<Value> {
             "node_id": node.name,
             "addr": node.advertised.grpc(),
             "heartbeat": node.heartbeat,
-            "status": if node.up { "UP" } else { "DOWN" },
+            "status": if node.standing == Standing::Alive { "UP" } else { "DOWN" },
         })
     });
     Json(nodes.collect())
@@ -109,7 +110,7 @@ async fn cluster_nodes(State(app): State<App>) -> Json<Value> {
 
 async fn cluster_health(State(app): State<App>) -> Json<Value> {
     let status = app.data().status();
-    let live = status.nodes.iter().filter(|node| node.up).count();
+    let live = status.nodes.iter().filter(|node| node.standing == Standing::Alive).count();
     let health = match status.serving {
         Serving::No(_) => "UNKNOWN",
         Serving::Yes if live == status.nodes.len() => "HEALTHY",

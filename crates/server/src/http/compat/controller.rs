@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use kvorum_node::NodeStatus;
+use kvorum_node::{NodeStatus, Standing};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -57,19 +57,23 @@ fn bucket(key: &[u8]) -> u8 {
     Sha256::digest(key).last().map_or(0, |byte| byte % 16)
 }
 
+fn is_alive(node: &NodeStatus) -> bool {
+    node.standing == Standing::Alive
+}
+
 async fn list_nodes(State(app): State<App>) -> Json<Value> {
     let status = app.data().status();
     let worker = |node: &NodeStatus| {
         let description = json!({
             "http": url(node),
             "grpc": node.advertised.grpc(),
-            "status": if node.up { "alive" } else { "dead" },
+            "status": if is_alive(node) { "alive" } else { "dead" },
         });
         (node.name.clone(), description)
     };
     let workers: Map<String, Value> = status.nodes.iter().map(worker).collect();
     let alive: Map<String, Value> =
-        status.nodes.iter().filter(|node| node.up).map(worker).collect();
+        status.nodes.iter().filter(|node| is_alive(node)).map(worker).collect();
     Json(json!({ "workers": workers, "alive": alive }))
 }
 

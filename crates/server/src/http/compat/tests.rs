@@ -4,6 +4,7 @@ use super::super::tests::Page;
 use crate::backend::memory::WALL_MS;
 use axum::body::Body;
 use axum::http::StatusCode;
+use kvorum_node::Standing;
 use serde_json::json;
 
 #[tokio::test]
@@ -30,12 +31,15 @@ async fn the_gateway_of_a3_store_stores_and_reads_texts() {
 }
 
 #[tokio::test]
-async fn the_members_of_a3_store_are_those_that_answer() {
+async fn the_members_of_a3_store_are_those_that_are_not_down() {
     let page = Page::new();
-    page.memory.change_status(|status| status.nodes[2].up = false);
+    page.memory.change_status(|status| status.nodes[1].standing = Standing::Suspect);
+    page.memory.change_status(|status| status.nodes[2].standing = Standing::Down);
     let expected = json!({
-        "node-1": { "addr": "127.0.0.1:50051", "hb": 11, "timestamp": WALL_MS / 1000 },
-        "node-2": { "addr": "127.0.0.1:50052", "hb": 12, "timestamp": WALL_MS / 1000 },
+        "node-1": { "addr": "127.0.0.1:50051", "hb": 11, "timestamp": WALL_MS / 1000,
+            "state": "alive" },
+        "node-2": { "addr": "127.0.0.1:50052", "hb": 12, "timestamp": WALL_MS / 1000,
+            "state": "suspect" },
     });
     assert_eq!(page.get("/membership").await.json(), expected);
     let nodes = page.get("/api/cluster/nodes").await.json();
@@ -45,7 +49,7 @@ async fn the_members_of_a3_store_are_those_that_answer() {
     assert_eq!(nodes[2], third);
     let health = page.get("/api/cluster/health").await.json();
     let expected = json!({
-        "status": "DEGRADED", "nodes": 2, "replication_factor": 3, "timestamp": WALL_MS,
+        "status": "DEGRADED", "nodes": 1, "replication_factor": 3, "timestamp": WALL_MS,
     });
     assert_eq!(health, expected);
     let gossip = json!({ "node_id": "node-9", "addr": "h:1", "heartbeat": 1 });
@@ -125,7 +129,7 @@ async fn the_controller_maps_keys_and_knows_its_workers() {
     assert_eq!(mapping["nodes"][0], first);
     assert_eq!(mapping["debug_bucket"], 4);
     assert_eq!(page.get("/mapping").await.status, StatusCode::UNPROCESSABLE_ENTITY);
-    page.memory.change_status(|status| status.nodes[1].up = false);
+    page.memory.change_status(|status| status.nodes[1].standing = Standing::Suspect);
     let nodes = page.get("/nodes").await.json();
     assert_eq!(nodes["workers"]["node-2"]["status"], "dead");
     let alive: Vec<&String> = nodes["alive"].as_object().unwrap().keys().collect();
