@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::binary;
 use crate::http;
 use crate::node::Node;
 use crate::poll::until;
@@ -196,6 +198,21 @@ impl Cluster {
             route["leader"] == id
         };
         (0..1000).map(|n| format!("{beginning}:{id}:{n}")).find(led).expect("a key of every node")
+    }
+
+    /// What `kvorum status`, asked at one node, says of another one.
+    ///
+    /// # Panics
+    /// No node answers.
+    #[must_use]
+    pub fn status(&self, at: u32, of: u32) -> Value {
+        let endpoint = format!("127.0.0.1:{}", self.node(at).ports().grpc);
+        let mut command = binary::command("status");
+        let output = command.args(["--endpoint", &endpoint, "--output", "json"]).output();
+        let output = output.expect("the command runs");
+        let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+        let mut nodes = document["nodes"].as_array().expect("a list").iter();
+        nodes.find(|node| node["id"] == of).expect("all nodes are known").clone()
     }
 
     /// Kills all nodes as `kill -9` does.

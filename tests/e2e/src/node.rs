@@ -222,12 +222,26 @@ impl Node {
         assert_eq!(ended, None, "node {} ended by itself", self.id);
     }
 
-    /// How many nodes it sees, itself included.
+    /// How many nodes are alive in its eyes and connected to it, itself included.
     #[must_use]
     pub fn sees(&self) -> usize {
-        let members = http::get(self.ports.http, "/membership").ok();
-        let members = members.filter(|answer| answer.status == 200).map(|answer| answer.json());
-        members.as_ref().and_then(Value::as_object).map_or(0, serde_json::Map::len)
+        let nodes = http::get(self.ports.http, "/v1/nodes").ok();
+        let nodes = nodes.filter(|answer| answer.status == 200).map(|answer| answer.json());
+        let nodes = nodes.as_ref().and_then(|nodes| nodes["nodes"].as_array());
+        let there = |node: &&Value| node["up"] == true && node["state"] == "alive";
+        nodes.map_or(0, |nodes| nodes.iter().filter(there).count())
+    }
+
+    /// What it thinks of another node: `alive`, `suspect` or `down`.
+    ///
+    /// # Panics
+    /// It does not answer, or knows no such node.
+    #[must_use]
+    pub fn thinks_of(&self, id: u32) -> String {
+        let nodes = http::get(self.ports.http, "/v1/nodes").expect("nodes").json();
+        let mut nodes = nodes["nodes"].as_array().expect("a list").iter();
+        let node = nodes.find(|node| node["id"] == id).expect("all nodes are known");
+        node["state"].as_str().expect("a state").to_owned()
     }
 
     /// The sum of a metric over all its labels; zero if there is none of this name.

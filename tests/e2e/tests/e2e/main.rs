@@ -14,6 +14,7 @@ mod crashes;
 mod damage;
 mod dev;
 mod full_disks;
+mod gossip;
 mod idempotency;
 mod leaders;
 mod linearizability;
