@@ -32,11 +32,27 @@ pub trait Group {
     /// When [`Input::Deadline`] is wanted next; nothing while the group waits for no time.
     fn next_deadline(&self) -> Option<Mono>;
 
+    /// What is compared with the other replicas to see whether they hold the same. Nothing for a
+    /// group that has other ways to agree, and while this replica is being rebuilt.
+    fn root(&self, _store: &dyn Store) -> Option<Root> {
+        None
+    }
+
     /// Who leads, and what that takes; nothing in a group without a leader by design. For status
     /// and metrics.
     fn leadership(&self) -> Option<Leadership> {
         None
     }
+}
+
+/// What a replica holds, in one number. Two replicas with the same hash hold the same records, and have
+/// the same floor and promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Of the sums of all keyspaces, the floor and the promise.
+    pub hash: u64,
+    /// The promise.
+    pub promise: Hlc,
 }
 
 /// What a replica of a group with a leader tells of it.
@@ -131,6 +147,14 @@ pub enum Input {
     PeerLost(NodeId),
     /// What [`Outbox::notify`] waited for is durable.
     Durable(u64),
+    /// The roots of this replica and of the one on another node were compared.
+    Compared {
+        /// The other node.
+        with: NodeId,
+        /// The promise under which both were equal, if they were; what both hold is durable.
+        /// Nothing if they were not.
+        equal: Option<Hlc>,
+    },
     /// The time of [`Group::next_deadline`] has come.
     Deadline,
     /// This replica's data is incomplete (a damaged, blank or older disk): copy everything from

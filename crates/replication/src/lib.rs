@@ -31,7 +31,7 @@ mod report;
 pub mod wire;
 
 pub use group::{
-    Context, Effect, Event, Group, Input, Leadership, Outbox, Peers, Ticket, Willingness,
+    Context, Effect, Event, Group, Input, Leadership, Outbox, Peers, Root, Ticket, Willingness,
 };
 pub use message::{Found, Message, OpId, PageItem, ScannedPage, Status, WriteKind};
 pub use quorum::Quorum;

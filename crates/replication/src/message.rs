@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+
+use crate::leaderless::Letter;
 use kvorum_core::{Cursor, Header, Hlc, KeyspaceId, Record, ScanLimit, Slot, Version, Want};
 
 /// Identifies a pending operation of a coordinator within its group. Never reused, not even by
@@ -83,11 +85,33 @@ pub enum Message {
         /// The page, or nothing if the replica cannot answer (it is rebuilding).
         page: Option<ScannedPage>,
     },
+    /// A letter of a session in which two replicas find and repair what they hold differently.
+    Sync {
+        /// The name of the session, given by the replica that has begun it.
+        session: OpId,
+        /// The number of the question, or of the one that is answered.
+        step: u32,
+        /// The letter.
+        letter: Letter,
+    },
     /// A message of a Raft group, which only such a group can read.
     Raft(Bytes),
 }
 
 impl Message {
+    /// Whether the receiver must do something for the sender, and not only learn something.
+    #[must_use]
+    pub const fn asks(&self) -> bool {
+        match self {
+            Message::Write { .. } | Message::Read { .. } | Message::Scan { .. } => true,
+            Message::Sync { letter, .. } => letter.asks(),
+            Message::Written { .. }
+            | Message::Held { .. }
+            | Message::Scanned { .. }
+            | Message::Raft(_) => false,
+        }
+    }
+
     /// Takes the time a message has waited before it was looked at from the patience of whoever
     /// has sent it.
     pub fn age(&mut self, waited: Duration) {
@@ -98,6 +122,7 @@ impl Message {
             Message::Written { .. }
             | Message::Held { .. }
             | Message::Scanned { .. }
+            | Message::Sync { .. }
             | Message::Raft(_) => {}
         }
     }

@@ -75,4 +75,45 @@ pub enum Report {
         /// What this replica remembers to have promised.
         promise: Hlc,
     },
+    /// This replica has begun to compare what it holds with what another one does.
+    SessionBegun {
+        /// The other replica.
+        with: NodeId,
+    },
+    /// A slot holds something else there. It is repaired.
+    Mismatch {
+        /// The other replica.
+        with: NodeId,
+        /// The keyspace.
+        keyspace: KeyspaceId,
+        /// The slot.
+        slot: Slot,
+    },
+    /// A comparison was given up, or could not repair all it found.
+    SessionFailed {
+        /// The other replica.
+        with: NodeId,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The comparison is over.
+    SessionEnded {
+        /// The other replica.
+        with: NodeId,
+        /// Whether all that should be the same is the same now.
+        clean: bool,
+        /// Records that the other replica has taken.
+        sent: u64,
+        /// Records that were taken here.
+        received: u64,
+        /// Bytes of the comparison and of these records, in both directions.
+        bytes: u64,
+    },
+    /// This replica and another one were found to hold the same up to a reading. Both tell.
+    Clean {
+        /// The other replica.
+        with: NodeId,
+        /// The reading.
+        through: Hlc,
+    },
 }

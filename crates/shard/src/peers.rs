@@ -80,9 +80,7 @@ impl Shard {
         turn: &mut Turn<'_>,
     ) {
         let group = self.groups.index(partition);
-        let is_request =
-            matches!(message, Message::Write { .. } | Message::Read { .. } | Message::Scan { .. });
-        if !is_request {
+        if !message.asks() {
             if let Some(group) = group {
                 self.handle(group, Input::Message { from, message }, 0, turn);
             }

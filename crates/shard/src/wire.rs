@@ -128,6 +128,7 @@ fn payload(message: &Message) -> usize {
         Message::Write { record, .. } => record.weight(),
         Message::Read { key, .. } => key.len(),
         Message::Held { found: Found::Record(_, value), .. } => value.len(),
+        Message::Sync { letter, .. } => letter.weight(),
         Message::Scan { from, prefix, .. } => from.key.len() + prefix.len(),
         Message::Scanned { page: Some(page), .. } => page
             .items

@@ -11,6 +11,11 @@ pub(super) struct Reports {
     floors: Counter,
     purged: Counter,
     lost_promises: Counter,
+    sessions: Counter,
+    failed_sessions: Counter,
+    sent: Counter,
+    received: Counter,
+    bytes: Counter,
 }
 
 impl Reports {
@@ -29,7 +34,32 @@ impl Reports {
             "kvorum_lost_promises_total",
             "Replicas that had lost what they promised"
         );
+        describe_counter!(
+            "kvorum_sync_sessions_total",
+            "Comparisons of two replicas that this node has begun"
+        );
+        describe_counter!(
+            "kvorum_sync_failed_sessions_total",
+            "Comparisons that were given up or could not repair all they found"
+        );
+        describe_counter!(
+            "kvorum_sync_sent_records_total",
+            "Records that other replicas lacked and have taken"
+        );
+        describe_counter!(
+            "kvorum_sync_received_records_total",
+            "Records that were lacking here and were taken from other replicas"
+        );
+        describe_counter!(
+            "kvorum_sync_bytes_total",
+            "Bytes of comparisons and of the records they have moved"
+        );
         Reports {
+            sessions: counter!("kvorum_sync_sessions_total"),
+            failed_sessions: counter!("kvorum_sync_failed_sessions_total"),
+            sent: counter!("kvorum_sync_sent_records_total"),
+            received: counter!("kvorum_sync_received_records_total"),
+            bytes: counter!("kvorum_sync_bytes_total"),
             late: counter!("kvorum_late_writes_total"),
             quarantined: counter!("kvorum_quarantined_records_total"),
             floors: counter!("kvorum_floors_raised_total"),
@@ -105,6 +135,53 @@ impl Reports {
                     promise.wall_ms()
                 );
             }
+            Report::SessionBegun { .. }
+            | Report::Mismatch { .. }
+            | Report::SessionFailed { .. }
+            | Report::SessionEnded { .. }
+            | Report::Clean { .. } => self.session(partition, report),
+        }
+    }
+
+    /// Logs and counts what comparisons of replicas come to.
+    fn session(&self, partition: PartitionId, report: &Report) {
+        let PartitionId { placement, number } = partition;
+        match report {
+            Report::SessionBegun { with } => {
+                self.sessions.increment(1);
+                tracing::debug!(
+                    "[ANTI-ENTROPY] partition {number} of placement {placement} differs from the \
+                     one on node {with}: they are compared"
+                );
+            }
+            Report::Mismatch { with, keyspace, slot } => tracing::debug!(
+                "[ANTI-ENTROPY] slot {} of keyspace {} differs from the one on node {with}",
+                slot.get(),
+                keyspace.0
+            ),
+            Report::SessionFailed { with, reason } => {
+                self.failed_sessions.increment(1);
+                tracing::info!(
+                    "[ANTI-ENTROPY] partition {number} of placement {placement} could not be \
+                     compared with the one on node {with} to the end: {reason}"
+                );
+            }
+            Report::SessionEnded { with, clean, sent, received, bytes } => {
+                self.sent.increment(*sent);
+                self.received.increment(*received);
+                self.bytes.increment(*bytes);
+                let verdict = if *clean { "the same" } else { "not yet the same" };
+                tracing::debug!(
+                    "[ANTI-ENTROPY] partition {number} of placement {placement} and the one on node \
+                     {with} are {verdict}: {sent} records sent, {received} received, {bytes} bytes"
+                );
+            }
+            Report::Clean { with, through } => tracing::trace!(
+                "[ANTI-ENTROPY] partition {number} of placement {placement} is the same as on node \
+                 {with} up to {} ms since 1970",
+                through.wall_ms()
+            ),
+            _ => {}
         }
     }
 }

@@ -34,6 +34,7 @@ mod repair;
 mod replica;
 mod scan;
 mod serve;
+pub(crate) mod sync;
 mod write;
 
 #[cfg(test)]
@@ -44,3 +45,4 @@ pub use mutation::Mutation;
 pub use options::Options;
 pub use replica::Replica;
 pub use serve::PAGE;
+pub use sync::Letter;

@@ -49,12 +49,24 @@ pub enum Mutation {
     /// Forget in a crash which slots are dirty.
     #[cfg(any(test, feature = "mutations"))]
     ForgetDirtySlots,
+    /// Let a session replace newer records of the other replica by older ones.
+    #[cfg(any(test, feature = "mutations"))]
+    SendOlder,
+    /// Repair writes that are still under way.
+    #[cfg(any(test, feature = "mutations"))]
+    SkipSettle,
+    /// Call two replicas clean before what one of them has shown is durable.
+    #[cfg(any(test, feature = "mutations"))]
+    CleanBeforeDurable,
+    /// Compare records that cannot be read as if they could.
+    #[cfg(any(test, feature = "mutations"))]
+    IgnoreCorrupt,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 13] = [
+    pub const ALL: [Mutation; 17] = [
         Mutation::RevealBeforeDurable,
         Mutation::CountSupersededInFirstAttempt,
         Mutation::CountLateAcks,
@@ -68,6 +80,10 @@ impl Mutation {
         Mutation::HintOnlyWhoWasNotSent,
         Mutation::UnboundedHints,
         Mutation::ForgetDirtySlots,
+        Mutation::SendOlder,
+        Mutation::SkipSettle,
+        Mutation::CleanBeforeDurable,
+        Mutation::IgnoreCorrupt,
     ];
 }
 
@@ -84,6 +100,10 @@ questions! {
     hints_only_who_was_not_sent asks HintOnlyWhoWasNotSent;
     keeps_hints_without_bounds asks UnboundedHints;
     forgets_dirty_slots asks ForgetDirtySlots;
+    sends_older asks SendOlder;
+    repairs_the_young asks SkipSettle;
+    cleans_before_durable asks CleanBeforeDurable;
+    shows_corrupt asks IgnoreCorrupt;
 }
 
 /// The ids a write had before it was sent again; known only to count the answers to them by

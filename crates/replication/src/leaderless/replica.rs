@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use kvorum_core::{
     Consistency, Error, Executed, Expiry, Hlc, KeyspaceId, Mono, NodeId, Op, Outcome, Record,
-    Reply, Request, Slot, Version,
+    Reply, Request, Slot, Store, Version,
 };
 
 use super::Options;
@@ -17,8 +17,9 @@ use super::read::{Question, Read};
 use super::rebuild::{Rebuild, Rebuilding};
 use super::scan::{Range, Scan};
 use super::serve::{PageRequest, Server};
+use super::sync::{self, At, Letter, Sync};
 use super::write::Write;
-use crate::{Context, Event, Found, Group, Input, Message, OpId, ScannedPage, Status, Ticket};
+use crate::{Context, Event, Found, Group, Input, Message, OpId, Root, ScannedPage, Status, Ticket};
 
 /// One replica of a leaderless partition.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct Replica {
     rebuild: Option<Rebuild>,
     floor: Floor,
     hints: Hints,
+    sync: Sync,
     dead: DeadIds,
 }
 
@@ -63,6 +65,7 @@ impl Replica {
     pub fn new(options: Options) -> Replica {
         Replica {
             hints: Hints::new(&options),
+            sync: Sync::new(&options),
             options,
             ids: OpIds::default(),
             pending: Pending::default(),
@@ -159,11 +162,15 @@ impl Replica {
             Message::Written { op, status } if self.hints.awaits(from, op) => {
                 self.hints.on_answer(ctx, (from, op), status);
             }
+            Message::Written { op, status } if self.sync.has_sent(op) => {
+                self.synced(ctx, |sync, at| sync.on_written(at, from, op, status));
+            }
             Message::Written { op, status } => {
                 self.step(ctx, self.dead.resolve(op), Step::Written(from, status));
             }
             Message::Held { op, found } => self.step(ctx, op, Step::Held(from, found)),
             Message::Scanned { op, page } => self.scanned(ctx, from, op, page),
+            Message::Sync { session, step, letter } => self.letter(ctx, from, (session, step), letter),
             // The sender takes this partition for one of a strong keyspace.
             Message::Raft(_) => {}
         }
@@ -228,6 +235,26 @@ impl Replica {
         self.pending.insert(id, operation.wake(), operation);
     }
 
+    /// Takes a letter of a session with another replica.
+    fn letter(
+        &mut self,
+        ctx: &mut Context<'_>,
+        from: NodeId,
+        place: (OpId, u32),
+        letter: Letter,
+    ) {
+        if self.rebuild.is_none() {
+            self.synced(ctx, |sync, at| sync.on_letter(at, from, place, letter));
+        } else if letter.asks() {
+            sync::decline(ctx, from, place);
+        }
+    }
+
+    fn synced(&mut self, ctx: &mut Context<'_>, act: impl FnOnce(&mut Sync, &mut At<'_, '_>)) {
+        let Replica { options, floor, ids, .. } = self;
+        act(&mut self.sync, &mut At { options, floor, ids, ctx });
+    }
+
     fn peer_lost(&mut self, ctx: &mut Context<'_>, node: NodeId) {
         for id in self.pending.ids() {
             self.step(ctx, id, Step::Lost(node));
@@ -236,6 +263,7 @@ impl Replica {
         if let Some(rebuild) = &mut self.rebuild {
             rebuild.on_lost(node);
         }
+        self.synced(ctx, |sync, at| sync.lost(at, node));
         self.advance_rebuild(ctx);
     }
 
@@ -245,6 +273,7 @@ impl Replica {
         }
         let (hints, mut replay) = self.replay(ctx);
         hints.advance(&mut replay);
+        self.synced(ctx, Sync::on_wake);
         self.advance_rebuild(ctx);
     }
 
@@ -271,7 +300,12 @@ impl Group for Replica {
             Input::Deadline => self.wake(ctx),
             // Nothing here asks for it.
             Input::Durable(_) => {}
+            Input::Compared { with, equal } if self.rebuild.is_none() => {
+                self.synced(ctx, |sync, at| sync.compared(at, with, equal));
+            }
+            Input::Compared { .. } => {}
             Input::Rebuild => {
+                self.synced(ctx, Sync::abandon);
                 self.rebuild = Some(Rebuild::new(&self.options, ctx.me));
                 self.advance_rebuild(ctx);
             }
@@ -280,7 +314,13 @@ impl Group for Replica {
 
     fn next_deadline(&self) -> Option<Mono> {
         let rebuild = self.rebuild.as_ref().and_then(Rebuild::wake);
-        [self.pending.next_wake(), self.hints.wake(), rebuild].into_iter().flatten().min()
+        let duties = [self.pending.next_wake(), self.hints.wake(), self.sync.wake(), rebuild];
+        duties.into_iter().flatten().min()
+    }
+
+    fn root(&self, store: &dyn Store) -> Option<Root> {
+        let whole = self.rebuild.is_none();
+        whole.then(|| sync::root(&self.options, &self.floor, store))
     }
 }
 

@@ -54,7 +54,7 @@ impl Server<'_, '_> {
     }
 
     /// What becomes of a record, and the LSN that must be durable before anybody is told.
-    fn apply(&mut self, record: Record, kind: WriteKind) -> (Status, Option<Lsn>) {
+    pub(super) fn apply(&mut self, record: Record, kind: WriteKind) -> (Status, Option<Lsn>) {
         if !self.options.holds(record.keyspace, record.slot) {
             return (Status::NotReplica, None);
         }

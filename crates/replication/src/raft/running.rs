@@ -187,8 +187,11 @@ impl Running {
                 }
             }
             Input::Deadline => return self.time(options, ctx),
-            // A leaderless group's message, and a rebuild, which the replica has dealt with.
-            Input::Message { .. } | Input::Rebuild | Input::Durable(_) => {}
+            // What leaderless groups are told, and a rebuild, which the replica has dealt with.
+            Input::Message { .. }
+            | Input::Compared { .. }
+            | Input::Rebuild
+            | Input::Durable(_) => {}
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::primitive::{
     get_bytes, get_cursor, get_duration, get_flag, get_head, get_header, get_hlc, get_optional,
     get_size, get_slice, get_slot, get_varint, get_version, get_want,
 };
-use super::{WireError, found, kind, status};
+use super::{WireError, found, kind, status, sync};
 use crate::{Found, Message, OpId, PageItem, ScannedPage, Status, WriteKind};
 
 /// Takes one message off the front of `input`; keys and values are slices of it.
@@ -38,6 +38,11 @@ pub fn decode(input: &mut Bytes) -> Result<Message, WireError> {
             let limit = ScanLimit { items: get_size(input)?, bytes: get_size(input)? };
             Ok(Message::Scan { op, keyspace, from, prefix, limit, want, patience })
         }
+        kind::SYNC => {
+            let step = u32::try_from(get_varint(input)?);
+            let step = step.map_err(|_| WireError("a number is too large"))?;
+            Ok(Message::Sync { session: op, step, letter: sync::get_letter(input)? })
+        }
         kind::SCANNED => {
             let page = get_optional(input, page)?;
             Ok(Message::Scanned { op, page })
@@ -49,12 +54,17 @@ pub fn decode(input: &mut Bytes) -> Result<Message, WireError> {
 fn write(input: &mut Bytes, op: OpId) -> Result<Message, WireError> {
     let kind = if get_flag(input)? { WriteKind::Repair } else { WriteKind::Client };
     let patience = get_duration(input)?;
+    let record = record(input)?;
+    Ok(Message::Write { op, record, kind, patience })
+}
+
+/// Takes what [`encode::put_record`](super::encode::put_record) has appended.
+pub(super) fn record(input: &mut Bytes) -> Result<Record, WireError> {
     let (keyspace, slot) = place(input)?;
     let Header { version, tombstone, tag, expire_ms, .. } = get_head(input)?;
     let key = get_bytes(input)?;
     let value = if tombstone { None } else { Some(get_bytes(input)?) };
-    let record = Record { keyspace, slot, key, version, tag, expire_ms, value };
-    Ok(Message::Write { op, record, kind, patience })
+    Ok(Record { keyspace, slot, key, version, tag, expire_ms, value })
 }
 
 fn status(input: &mut Bytes) -> Result<Status, WireError> {

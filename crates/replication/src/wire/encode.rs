@@ -1,13 +1,13 @@
 //! Messages to bytes.
 
 use bytes::{BufMut, BytesMut};
-use kvorum_core::{Header, KeyspaceId, Slot};
+use kvorum_core::{Header, KeyspaceId, Record, Slot};
 
 use super::primitive::{
     put_bytes, put_cursor, put_duration, put_flag, put_head, put_header, put_hlc, put_optional,
-    put_size, put_slot, put_version, put_want,
+    put_size, put_slot, put_varint, put_version, put_want,
 };
-use super::{found, kind, status};
+use super::{found, kind, status, sync};
 use crate::{Found, Message, OpId, PageItem, Status, WriteKind};
 
 /// Appends a message.
@@ -24,12 +24,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 WriteKind::Repair => 1,
             });
             put_duration(out, *patience);
-            put_place(out, record.keyspace, record.slot);
-            put_head(out, &record.header());
-            put_bytes(out, &record.key);
-            if let Some(value) = &record.value {
-                put_bytes(out, value);
-            }
+            put_record(out, record);
         }
         Message::Written { op, status } => {
             begin(out, kind::WRITTEN, *op);
@@ -55,6 +50,11 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             put_bytes(out, prefix);
             put_size(out, limit.items);
             put_size(out, limit.bytes);
+        }
+        Message::Sync { session, step, letter } => {
+            begin(out, kind::SYNC, *session);
+            put_varint(out, u64::from(*step));
+            sync::put_letter(out, letter);
         }
         Message::Scanned { op, page } => {
             begin(out, kind::SCANNED, *op);
@@ -139,6 +139,16 @@ fn put_item(out: &mut BytesMut, item: &PageItem) {
 /// The header with the length the value really has, by which it will be taken off the input.
 fn of_value(header: &Header, value: &[u8]) -> Header {
     Header { value_len: u32::try_from(value.len()).unwrap_or(u32::MAX), ..*header }
+}
+
+/// Place, head, key, and value unless it is a tombstone.
+pub(super) fn put_record(out: &mut BytesMut, record: &Record) {
+    put_place(out, record.keyspace, record.slot);
+    put_head(out, &record.header());
+    put_bytes(out, &record.key);
+    if let Some(value) = &record.value {
+        put_bytes(out, value);
+    }
 }
 
 fn put_place(out: &mut BytesMut, keyspace: KeyspaceId, slot: Slot) {

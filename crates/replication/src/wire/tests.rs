@@ -5,11 +5,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kvorum_core::{
     Action, Answer, Compare, Condition, Cursor, Done, Expiry, ExpiryIs, Header, Hlc, KeyspaceId,
-    Output, Record, Refusal, ScanLimit, Slot, Step, Txn, Version, Want, Writer,
+    Output, Record, Refusal, ScanLimit, Slot, Step, Txn, Version, Want, Writer, digest,
 };
 use proptest::prelude::*;
 
 use super::*;
+use crate::leaderless::sync::{
+    Bucket, Decline, Item, Letter, Listing, Opening, Prints, Ranges, Unequal, Unmatched, Verdict,
+};
 use crate::{Found, Message, OpId, PageItem, ScannedPage, Status, WriteKind};
 
 fn some_bytes() -> impl Strategy<Value = Bytes> {
@@ -118,6 +121,72 @@ fn found() -> impl Strategy<Value = Found> {
     ]
 }
 
+fn opening() -> impl Strategy<Value = Opening> {
+    let sums = prop::collection::vec(any::<(u32, u64)>(), 0..4);
+    any::<(u64, u64)>().prop_flat_map(move |(floor, promise)| {
+        sums.clone().prop_map(move |sums| Opening {
+            floor: Hlc(floor),
+            promise: Hlc(promise),
+            sums: sums.into_iter().map(|(keyspace, sum)| (KeyspaceId(keyspace), sum)).collect(),
+        })
+    })
+}
+
+fn numbers() -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::vec(any::<u64>(), 0..5)
+}
+
+fn prints() -> impl Strategy<Value = Prints> {
+    let bucket = (0..=digest::MAX_BITS)
+        .prop_flat_map(|bits| (Just(bits), 0..1_u16 << bits, slot()))
+        .prop_map(|(bits, number, slot)| Bucket { slot, bits, number });
+    let prints = prop::collection::vec(any::<u32>(), 0..5);
+    (bucket, prints).prop_map(|(bucket, prints)| Prints { bucket, prints })
+}
+
+fn unmatched() -> impl Strategy<Value = Unmatched> {
+    let missing = prop::collection::btree_set(any::<u32>(), 0..5);
+    let item = (any::<u64>(), version());
+    let items = item.prop_map(|(key_hash, version)| Item { key_hash, version });
+    (any::<u64>(), missing, prop::collection::vec(items, 0..4), any::<bool>()).prop_map(
+        |(matched, missing, items, more)| {
+            let missing = missing.into_iter().collect();
+            Unmatched { matched, missing, items, more }
+        },
+    )
+}
+
+fn letter() -> impl Strategy<Value = Letter> {
+    let decline =
+        prop_oneof![Just(Decline::Rebuilding), Just(Decline::Unknown), Just(Decline::NotReplica)];
+    let keyspace = || any::<u32>().prop_map(KeyspaceId);
+    let ranges = prop::collection::vec((any::<u8>(), numbers()), 0..4);
+    prop_oneof![
+        opening().prop_map(Letter::Open),
+        opening().prop_map(Letter::Opened),
+        decline.prop_map(Letter::Declined),
+        (keyspace(), slot(), slot(), any::<u16>(), numbers()).prop_map(
+            |(keyspace, first, last, width, sums)| {
+                Letter::Compare(Ranges { keyspace, first, last, width, sums })
+            }
+        ),
+        (any::<u8>(), ranges)
+            .prop_map(|(compared, ranges)| Letter::Unequal(Unequal { compared, ranges })),
+        (keyspace(), any::<bool>(), prop::collection::vec(prints(), 0..4)).prop_map(
+            |(keyspace, upper, buckets)| Letter::List(Listing { keyspace, upper, buckets })
+        ),
+        prop::collection::vec(unmatched(), 0..4).prop_map(Letter::Unmatched),
+        (keyspace(), slot(), numbers())
+            .prop_map(|(keyspace, slot, hashes)| Letter::Fetch { keyspace, slot, hashes }),
+        (prop::collection::vec(record(), 0..4), any::<u64>()).prop_map(|(records, pause)| {
+            Letter::Fetched { records, pause: Duration::from_micros(pause) }
+        }),
+        (prop::option::of(any::<u64>()), any::<bool>()).prop_map(|(through, complete)| {
+            Letter::Close(Verdict { through: through.map(Hlc), complete })
+        }),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let op = || any::<u64>().prop_map(OpId);
     let patience = || any::<u64>().prop_map(Duration::from_micros);
@@ -153,6 +222,8 @@ fn message() -> impl Strategy<Value = Message> {
             }
         ),
         (op(), page).prop_map(|(op, page)| Message::Scanned { op, page }),
+        (op(), any::<u32>(), letter())
+            .prop_map(|(session, step, letter)| Message::Sync { session, step, letter }),
     ]
 }
 
@@ -183,7 +254,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_cause_a_panic(
-        kind in 0..8u8, rest in prop::collection::vec(any::<u8>(), 0..200)
+        kind in 0..9u8, rest in prop::collection::vec(any::<u8>(), 0..200)
     ) {
         let mut bytes = vec![kind];
         bytes.extend(rest);

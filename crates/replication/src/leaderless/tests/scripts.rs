@@ -16,6 +16,7 @@
 //! | `sync NODE` | everything written is durable |
 //! | `late FROM TO` | what is under way there arrives when nobody waits for it any more |
 //! | `usual NODE PEER MS` | the node has learned that the peer answers its reads within this time |
+//! | `compare A B` | the roots of the two are compared, and both are told |
 //! | `settle` | deliver and sync until nothing moves |
 //! | `crash NODE`, `wipe NODE`, `start NODE` | die; lose the disk; start again |
 //! | `cut A B`, `join A B` | disconnect and connect |
@@ -149,6 +150,7 @@ fn execute(world: &mut World, written: &[Version], words: &[&str], mutation: Opt
             let took = Duration::from_millis(ms.parse().unwrap());
             world.teach(node(n), node(peer), took);
         }
+        ["compare", a, b] => world.compare(node(a), node(b)),
         ["settle"] => world.settle(),
         ["crash", n] => world.crash(node(n)),
         ["wipe", n] => world.wipe(node(n)),

@@ -1,8 +1,9 @@
 //! How messages and answers look in scripts.
 
-use kvorum_core::{Cursor, Header, Hlc, Item, Outcome, Reply, Version, Want};
+use kvorum_core::{Cursor, Header, Hlc, Item, Outcome, Record, Reply, Version, Want};
 
 use super::world::BEGINNING;
+use crate::leaderless::sync::{Bucket, Letter, Prints, Unmatched};
 use crate::{Found, Message, OpId, PageItem, Report, Status, WriteKind};
 
 pub(super) fn message(message: &Message) -> String {
@@ -30,8 +31,60 @@ pub(super) fn message(message: &Message) -> String {
             let next = page.next.as_ref().map_or("end".to_owned(), cursor);
             format!("{} page [{}] then {next}", operation(*op), items.join(", "))
         }
+        Message::Sync { session, step, letter } => {
+            format!("session {}.{step} {}", operation(*session), self::letter(letter))
+        }
         Message::Raft(letter) => format!("{} bytes of Raft", letter.len()),
     }
+}
+
+fn letter(letter: &Letter) -> String {
+    match letter {
+        Letter::Open(_) => "open".to_owned(),
+        Letter::Opened(_) => "opened".to_owned(),
+        Letter::Declined(decline) => format!("declined: {decline:?}"),
+        Letter::Compare(ranges) => {
+            let (first, last) = (ranges.first.get(), ranges.last.get());
+            format!("compare slots {first} to {last}, {} each", ranges.width)
+        }
+        Letter::Unequal(unequal) => {
+            let ranges: Vec<String> = unequal.ranges.iter().map(|(at, _)| at.to_string()).collect();
+            format!("{} compared, unequal: [{}]", unequal.compared, ranges.join(", "))
+        }
+        Letter::List(listing) => {
+            let buckets: Vec<String> = listing.buckets.iter().map(prints).collect();
+            format!("list {}", buckets.join(", "))
+        }
+        Letter::Unmatched(buckets) => {
+            let buckets: Vec<String> = buckets.iter().map(unmatched).collect();
+            format!("unmatched: {}", buckets.join(", "))
+        }
+        Letter::Fetch { hashes, .. } => format!("fetch {}", hashes.len()),
+        Letter::Fetched { records, .. } => {
+            let record = |record: &Record| {
+                let value = record.value.as_ref().map_or("(deleted)".to_owned(), |v| string(v));
+                format!("{}={value} @{}", string(&record.key), version(record.version))
+            };
+            let records: Vec<String> = records.iter().map(record).collect();
+            format!("fetched [{}]", records.join(", "))
+        }
+        Letter::Close(verdict) => match (verdict.through, verdict.complete) {
+            (None, _) => "close: not clean".to_owned(),
+            (Some(_), false) => "close: clean as far as it matters".to_owned(),
+            (Some(_), true) => "close: clean".to_owned(),
+        },
+    }
+}
+
+fn prints(listed: &Prints) -> String {
+    let Bucket { slot, bits, number } = listed.bucket;
+    format!("slot {} bucket {number} of {} ({})", slot.get(), 1 << bits, listed.prints.len())
+}
+
+fn unmatched(unmatched: &Unmatched) -> String {
+    let items: Vec<String> = unmatched.items.iter().map(|item| version(item.version)).collect();
+    let more = if unmatched.more { " and more" } else { "" };
+    format!("missing {:?}, here [{}]{more}", unmatched.missing, items.join(", "))
 }
 
 pub(super) fn outcome(outcome: &Outcome<Reply>) -> String {
@@ -77,6 +130,16 @@ pub(super) fn report(report: &Report) -> String {
             reading(*floor),
             reading(*promise)
         ),
+        Report::SessionBegun { with } => format!("compares itself with n{with}"),
+        Report::Mismatch { with, slot, .. } => {
+            format!("slot {} differs from that of n{with}", slot.get())
+        }
+        Report::SessionFailed { with, reason } => format!("gives n{with} up: {reason}"),
+        Report::SessionEnded { with, clean, sent, received, .. } => {
+            let verdict = if *clean { "clean" } else { "not clean" };
+            format!("is done with n{with}, {verdict}: {sent} sent, {received} received")
+        }
+        Report::Clean { with, .. } => format!("is clean with n{with}"),
     }
 }
 

@@ -263,6 +263,25 @@ impl World {
         one != other && alive(one) && alive(other) && !self.cut.contains(&pair(one, other))
     }
 
+    /// Two nodes compare the roots of their replicas.
+    pub(super) fn compare(&mut self, one: NodeId, other: NodeId) {
+        if !self.connected(one, other) {
+            return;
+        }
+        let mut root = |node: NodeId| {
+            let Node { replica, store, .. } = self.node(node);
+            replica.root(store)
+        };
+        let (of_one, of_other) = (root(one), root(other));
+        let equal = of_one.filter(|root| Some(*root) == of_other).map(|root| root.promise);
+        if equal.is_some() {
+            self.sync(one);
+            self.sync(other);
+        }
+        self.input(one, Input::Compared { with: other, equal });
+        self.input(other, Input::Compared { with: one, equal });
+    }
+
     /// Lets the message at a position of the list arrive.
     pub(super) fn deliver(&mut self, at: usize) {
         let Flight { from, to, message } = self.flights.remove(at);
