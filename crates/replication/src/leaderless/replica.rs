@@ -19,7 +19,9 @@ use super::scan::{Range, Scan};
 use super::serve::{PageRequest, Server};
 use super::sync::{self, At, Letter, Sync};
 use super::write::Write;
-use crate::{Context, Event, Found, Group, Input, Message, OpId, Root, ScannedPage, Status, Ticket};
+use crate::{
+    Context, Event, Found, Group, Input, Message, OpId, Root, ScannedPage, Status, Ticket,
+};
 
 /// One replica of a leaderless partition.
 #[derive(Debug)]
@@ -170,7 +172,9 @@ impl Replica {
             }
             Message::Held { op, found } => self.step(ctx, op, Step::Held(from, found)),
             Message::Scanned { op, page } => self.scanned(ctx, from, op, page),
-            Message::Sync { session, step, letter } => self.letter(ctx, from, (session, step), letter),
+            Message::Sync { session, step, letter } => {
+                self.letter(ctx, from, (session, step), letter);
+            }
             // The sender takes this partition for one of a strong keyspace.
             Message::Raft(_) => {}
         }
@@ -236,13 +240,7 @@ impl Replica {
     }
 
     /// Takes a letter of a session with another replica.
-    fn letter(
-        &mut self,
-        ctx: &mut Context<'_>,
-        from: NodeId,
-        place: (OpId, u32),
-        letter: Letter,
-    ) {
+    fn letter(&mut self, ctx: &mut Context<'_>, from: NodeId, place: (OpId, u32), letter: Letter) {
         if self.rebuild.is_none() {
             self.synced(ctx, |sync, at| sync.on_letter(at, from, place, letter));
         } else if letter.asks() {

@@ -61,8 +61,7 @@ use session::{Flow, Session};
 use transfer::{Place, Tally};
 
 pub use letter::{
-    Bucket, Decline, Item, Letter, Listing, Opening, Prints, Ranges, Unequal, Unmatched,
-    Verdict,
+    Bucket, Decline, Item, Letter, Listing, Opening, Prints, Ranges, Unequal, Unmatched, Verdict,
 };
 
 /// How soon the next session follows one that has left something and got on.

@@ -188,10 +188,8 @@ impl Running {
             }
             Input::Deadline => return self.time(options, ctx),
             // What leaderless groups are told, and a rebuild, which the replica has dealt with.
-            Input::Message { .. }
-            | Input::Compared { .. }
-            | Input::Rebuild
-            | Input::Durable(_) => {}
+            Input::Message { .. } | Input::Compared { .. } | Input::Rebuild | Input::Durable(_) => {
+            }
         }
         Ok(())
     }

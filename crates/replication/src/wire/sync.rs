@@ -16,11 +16,11 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{KeyspaceId, digest};
 
-use super::{WireError, decode, encode};
 use super::primitive::{
     get_duration, get_flag, get_hlc, get_optional, get_slot, get_varint, get_version, put_duration,
     put_flag, put_hlc, put_optional, put_size, put_slot, put_varint, put_version,
 };
+use super::{WireError, decode, encode};
 use crate::leaderless::sync::{
     Bucket, Decline, Item, Letter, Listing, Opening, Prints, Ranges, Unequal, Unmatched, Verdict,
 };
@@ -148,8 +148,7 @@ fn put_opening(out: &mut BytesMut, opening: &Opening) {
 
 fn get_opening(input: &mut Bytes) -> Result<Opening, WireError> {
     let (floor, promise) = (get_hlc(input)?, get_hlc(input)?);
-    let sums =
-        get_list(input, |input| Ok((KeyspaceId(input.try_get_u32_le()?), get_u64(input)?)))?;
+    let sums = get_list(input, |input| Ok((KeyspaceId(input.try_get_u32_le()?), get_u64(input)?)))?;
     Ok(Opening { floor, promise, sums })
 }
 

@@ -176,8 +176,11 @@ fn letter() -> impl Strategy<Value = Letter> {
             |(keyspace, upper, buckets)| Letter::List(Listing { keyspace, upper, buckets })
         ),
         prop::collection::vec(unmatched(), 0..4).prop_map(Letter::Unmatched),
-        (keyspace(), slot(), numbers())
-            .prop_map(|(keyspace, slot, hashes)| Letter::Fetch { keyspace, slot, hashes }),
+        (keyspace(), slot(), numbers()).prop_map(|(keyspace, slot, hashes)| Letter::Fetch {
+            keyspace,
+            slot,
+            hashes
+        }),
         (prop::collection::vec(record(), 0..4), any::<u64>()).prop_map(|(records, pause)| {
             Letter::Fetched { records, pause: Duration::from_micros(pause) }
         }),
@@ -222,8 +225,11 @@ fn message() -> impl Strategy<Value = Message> {
             }
         ),
         (op(), page).prop_map(|(op, page)| Message::Scanned { op, page }),
-        (op(), any::<u32>(), letter())
-            .prop_map(|(session, step, letter)| Message::Sync { session, step, letter }),
+        (op(), any::<u32>(), letter()).prop_map(|(session, step, letter)| Message::Sync {
+            session,
+            step,
+            letter
+        }),
     ]
 }
 

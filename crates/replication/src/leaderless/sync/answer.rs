@@ -115,9 +115,8 @@ impl Answerer<'_, '_> {
 /// What this replica tells when a session begins.
 pub(super) fn opening(options: &Options, floor: &Floor, ctx: &Context<'_>) -> Opening {
     let (first, last) = (*options.slots.start(), *options.slots.end());
-    let sum = |&(keyspace, ..): &(KeyspaceId, _, _)| {
-        (keyspace, ctx.store.sum(keyspace, first, last))
-    };
+    let sum =
+        |&(keyspace, ..): &(KeyspaceId, _, _)| (keyspace, ctx.store.sum(keyspace, first, last));
     let sums = options.keyspaces.iter().map(sum).collect();
     Opening { floor: floor.floor(), promise: floor.promise(), sums }
 }

@@ -127,8 +127,7 @@ pub(super) fn unmatched(
     room: &mut usize,
 ) -> Unmatched {
     let mut found = vec![false; asked.prints.len()];
-    let mut answer =
-        Unmatched { matched: 0, missing: Vec::new(), items: Vec::new(), more: false };
+    let mut answer = Unmatched { matched: 0, missing: Vec::new(), items: Vec::new(), more: false };
     for item in contents.readable() {
         let print = print(item.item_hash, upper);
         let first = asked.prints.partition_point(|other| *other < print);
@@ -163,11 +162,7 @@ pub(super) struct Difference {
 
 /// Compares what was listed here with the other replica's answer. `newer_only` is false for a
 /// mutation.
-pub(super) fn difference(
-    contents: Contents,
-    answer: &Unmatched,
-    sends_older: bool,
-) -> Difference {
+pub(super) fn difference(contents: Contents, answer: &Unmatched, sends_older: bool) -> Difference {
     let mut difference = Difference::default();
     let mut stuck = |hlc: Hlc| {
         difference.stuck = Some(difference.stuck.map_or(hlc, |other: Hlc| other.min(hlc)));
@@ -216,9 +211,11 @@ pub(super) fn keys(
     let mut from = Some(Cursor::start_of(slot));
     while let Some(start) = from.filter(|_| found.len() < hashes.len()) {
         let page = store.page(keyspace, &start, slot, b"", PAGE, Want::Header);
-        let wanted = page.items.into_iter().map(|(record, _)| record.key).filter(|key| {
-            hashes.binary_search(&digest::key_hash(seed, key)).is_ok()
-        });
+        let wanted = page
+            .items
+            .into_iter()
+            .map(|(record, _)| record.key)
+            .filter(|key| hashes.binary_search(&digest::key_hash(seed, key)).is_ok());
         found.extend(wanted);
         from = page.next;
     }

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use kvorum_core::{Hlc, KeyspaceId, Mono, NodeId, Slot, digest};
 
+use super::At;
 use super::answer::opening;
 use super::diff::{self, Contents, View};
 use super::letter::{Bucket, Letter, Listing, Opening, Ranges, Unequal, Unmatched, Verdict};
 use super::transfer::{Place, Tally, Transfer, may_send};
-use super::At;
 use crate::{Message, OpId, Report, Status};
 
 /// How many items one letter lists, unless the first slot has more.
