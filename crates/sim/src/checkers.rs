@@ -53,6 +53,8 @@ pub enum Property {
     /// E7: a quorum write that began after another one, or a quorum read, was answered has the
     /// larger version.
     LaterWritesWin,
+    /// E9: what a node remembers for members that have missed writes stays within its limits.
+    HintsAreBounded,
     /// E10: after healing, operations succeed.
     RecoversAfterHealing,
     /// S1: what was asked of an object of a strong keyspace could have happened one operation
@@ -71,13 +73,14 @@ pub enum Property {
 
 impl Property {
     /// Every property.
-    pub const ALL: [Property; 12] = [
+    pub const ALL: [Property; 13] = [
         Property::DurableIsRecovered,
         Property::NoAcknowledgedWriteLost,
         Property::ReadsSeeAcknowledgedWrites,
         Property::ReadsNeverGoBack,
         Property::ReadsReturnWhatWasWritten,
         Property::LaterWritesWin,
+        Property::HintsAreBounded,
         Property::RecoversAfterHealing,
         Property::StrongIsLinearizable,
         Property::NotExecutedNeverShows,
@@ -96,6 +99,7 @@ impl Property {
             Property::ReadsNeverGoBack => "E4",
             Property::ReadsReturnWhatWasWritten => "E6",
             Property::LaterWritesWin => "E7",
+            Property::HintsAreBounded => "E9",
             Property::RecoversAfterHealing => "E10",
             Property::StrongIsLinearizable => "S1",
             Property::NotExecutedNeverShows => "S2",
@@ -115,6 +119,7 @@ impl fmt::Display for Property {
             Property::ReadsNeverGoBack => "reads never go back",
             Property::ReadsReturnWhatWasWritten => "reads return what was written",
             Property::LaterWritesWin => "later quorum writes win",
+            Property::HintsAreBounded => "hints stay within their limits",
             Property::RecoversAfterHealing => "operations succeed after healing",
             Property::StrongIsLinearizable => "strong operations happen one after the other",
             Property::NotExecutedNeverShows => "what was not executed never shows",

@@ -1,5 +1,6 @@
 //! A running node: what the driver in the `node` crate holds as well, without its sockets.
 
+mod hints;
 mod inputs;
 
 use std::collections::{BTreeSet, VecDeque};

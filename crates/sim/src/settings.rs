@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvorum_core::NodeId;
-use kvorum_replication::raft;
+use kvorum_replication::{leaderless, raft};
 
 use crate::chance::Chance;
 
@@ -142,7 +142,7 @@ impl Settings {
             },
             sync_micros: if chance.permille(200) { 40_000 } else { 2_000 },
             calm_micros: if chance.permille(300) { 1_500_000 } else { 6_000_000 },
-            shard: Settings::shard(&mut chance, &storage),
+            shard: Settings::shard(seed, &mut chance, &storage),
             storage,
             strong: Strong::draw(seed, nodes, replicas),
             faults,
@@ -166,7 +166,11 @@ impl Settings {
 
     /// The limits of a server, with frames as small against segments as there; sometimes with
     /// queues so short that they fill up.
-    fn shard(chance: &mut Chance, storage: &kvorum_storage::Options) -> kvorum_shard::Options {
+    fn shard(
+        seed: u64,
+        chance: &mut Chance,
+        storage: &kvorum_storage::Options,
+    ) -> kvorum_shard::Options {
         let mut options = kvorum_shard::Options::new(NodeId::FIRST);
         options.frame_bytes = storage.segment_bytes as usize / 12;
         if chance.permille(300) {
@@ -177,7 +181,29 @@ impl Settings {
             options.max_pending_bytes = 256 << 10;
         }
         options.raft = Settings::raft(chance, storage);
+        options.leaderless = Settings::leaderless(seed);
         options
+    }
+
+    /// Hints or none, often so few that they overflow. Drawn apart, so that it changes nothing else
+    /// of the seed.
+    fn leaderless(seed: u64) -> leaderless::Limits {
+        let mut chance = Chance::new(seed ^ 0x0068_696e_7473);
+        let mut limits = leaderless::Limits::SERVER;
+        limits.hints = chance.permille(700);
+        if chance.permille(400) {
+            limits.hint_keys = chance.index(4);
+        }
+        if chance.permille(200) {
+            limits.hint_bytes = chance.index(400);
+        }
+        if chance.permille(300) {
+            limits.hints_in_flight = 1;
+        }
+        if chance.permille(200) {
+            limits.hint_window = Duration::from_secs(chance.between(0, 10));
+        }
+        limits
     }
 
     /// Limits that fit into the frames of the log, as a server's do; often so tight that replicas

@@ -45,6 +45,10 @@ impl World {
         let hosts = &self.hosts;
         let rebuilds = |host: &Host| host.node.as_ref().is_none_or(Node::rebuilds);
         self.incomplete.retain(|&host| hosts.get(host).is_some_and(rebuilds));
+        let hinting = |host: &Host| Some((host.id, host.node.as_ref()?.too_many_hints()?));
+        if let Some((id, what)) = hosts.iter().find_map(hinting) {
+            self.violated(Property::HintsAreBounded, format!("node {id} remembers {what}"));
+        }
     }
 
     pub(super) fn look_at(&mut self, key: usize) {
