@@ -38,4 +38,6 @@ pub use kvorum_core::{Consistency, Executed, Version};
 pub use options::Options;
 pub use scan::Scan;
 pub use txn::{Condition, Step, StepOutcome, Txn, TxnOutcome};
-pub use types::{Found, NodeInfo, NodeStatus, Operation, OperationResult, PutOptions, Written};
+pub use types::{
+    Found, NodeInfo, NodeStatus, Operation, OperationResult, PutOptions, Waiting, Written,
+};

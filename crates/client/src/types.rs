@@ -125,6 +125,21 @@ pub struct NodeStatus {
     pub build: String,
     /// The partitions of strong keyspaces that it leads, by the name of the keyspace.
     pub leads: Vec<(String, u32)>,
+    /// What waits on it for other nodes that have missed writes.
+    pub waiting: Vec<Waiting>,
+}
+
+/// What waits on one node for another that has missed writes of eventual keyspaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The other node.
+    pub node: u32,
+    /// Keys that are remembered for it, and will be sent to it.
+    pub keys: u64,
+    /// Bytes of memory that these take.
+    pub bytes: u64,
+    /// Slots in which it may have missed more than that.
+    pub dirty_slots: u32,
 }
 
 /// The version in an answer. An answer without one is not an answer of kvorum.
@@ -198,7 +213,13 @@ pub(crate) fn node_status(status: v1::StatusResponse) -> NodeStatus {
         index_limit_bytes: status.index_limit_bytes,
         build: status.build,
         leads: status.leads.into_iter().map(|led| (led.keyspace, led.partitions)).collect(),
+        waiting: status.waiting.into_iter().map(waiting).collect(),
     }
+}
+
+const fn waiting(told: v1::Waiting) -> Waiting {
+    let v1::Waiting { node_id: node, keys, bytes, dirty_slots } = told;
+    Waiting { node, keys, bytes, dirty_slots }
 }
 
 const fn expiry(ms: u64) -> Option<u64> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use kvorum_client::{Client, Error, NodeInfo, NodeStatus};
+use kvorum_client::{Client, Error, NodeInfo, NodeStatus, Waiting};
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
@@ -94,6 +94,21 @@ fn problems(rows: &[Row]) -> Vec<String> {
     problems
 }
 
+/// What waits for nodes that have missed writes: it goes away by itself once they are up.
+fn waiting(rows: &[Row]) -> Vec<String> {
+    let told = rows.iter().filter_map(|row| Some((row.node.id, row.status.as_ref()?)));
+    let each =
+        told.flat_map(|(id, status)| status.waiting.iter().map(move |waiting| (id, waiting)));
+    let sentence = |(id, Waiting { node, keys, bytes, dirty_slots }): (u32, &Waiting)| {
+        let dirty = match dirty_slots {
+            0 => String::new(),
+            slots => format!(", and {slots} slots are to be compared with it"),
+        };
+        format!("{keys} hints ({}) wait on node {id} for node {node}{dirty}", size(*bytes))
+    };
+    each.map(sentence).collect()
+}
+
 /// What would make the cluster better although nothing is wrong with it.
 fn advice(rows: &[Row]) -> Option<&'static str> {
     let statuses = rows.iter().filter_map(|row| row.status.as_ref());
@@ -131,6 +146,7 @@ fn text(rows: &[Row], problems: &[String]) -> String {
         lines.push("all nodes are up".to_owned());
     }
     lines.extend(problems.iter().cloned());
+    lines.extend(waiting(rows));
     lines.extend(advice(rows).map(str::to_owned));
     lines.join("\n")
 }
@@ -157,12 +173,18 @@ fn document(rows: &[Row], problems: &[String]) -> serde_json::Value {
                 "index_bytes": s.index_bytes,
                 "index_limit_bytes": s.index_limit_bytes,
                 "build": s.build,
+                "hints": s.waiting.iter().map(hints).collect::<Vec<_>>(),
                 "leads": s.leads.iter().cloned().collect::<BTreeMap<String, u32>>(),
             })),
         })
     };
     let nodes: Vec<_> = rows.iter().map(node).collect();
     json!({"nodes": nodes, "problems": problems, "advice": advice(rows)})
+}
+
+fn hints(waiting: &Waiting) -> serde_json::Value {
+    let Waiting { node, keys, bytes, dirty_slots } = waiting;
+    json!({"node": node, "keys": keys, "bytes": bytes, "dirty_slots": dirty_slots})
 }
 
 /// How many partitions of which strong keyspaces a node leads: `strong 21`.
@@ -216,6 +238,7 @@ mod tests {
             index_limit_bytes: 1 << 30,
             build: "0.1.0".to_owned(),
             leads: vec![("default".to_owned(), 21), ("other".to_owned(), 0)],
+            waiting: Vec::new(),
         }
     }
 
@@ -234,6 +257,17 @@ mod tests {
         ];
         assert_eq!(problems(&rows), expected);
         assert!(problems(&[row(1, Some(serving()))]).is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_node_is_told_and_no_problem() {
+        let waiting = vec![Waiting { node: 2, keys: 7, bytes: 2048, dirty_slots: 3 }];
+        let rows = [row(1, Some(NodeStatus { waiting, ..serving() }))];
+        assert_eq!(problems(&rows), Vec::<String>::new());
+        let sentence =
+            "7 hints (2.0 KiB) wait on node 1 for node 2, and 3 slots are to be compared";
+        assert!(text(&rows, &[]).contains(sentence), "{}", text(&rows, &[]));
+        assert_eq!(document(&rows, &[])["nodes"][0]["status"]["hints"][0]["keys"], 7);
     }
 
     #[test]

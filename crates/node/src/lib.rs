@@ -32,4 +32,4 @@ pub use incoming::{Connection, Incoming, Place};
 pub use options::{Advertised, Options, PeerAddress, WalSync};
 pub use peer::{IntroductionService, introduction_service};
 pub use protocol::{CallId, Flow, NodeView, Port, Protocol, Session};
-pub use status::{Led, NodeStatus, Serving, Status};
+pub use status::{Led, NodeStatus, Serving, Status, Waiting};

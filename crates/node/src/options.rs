@@ -93,6 +93,8 @@ pub struct Options {
     pub index_limit_bytes: u64,
     /// The disk space the store may use, in bytes; zero means all there is.
     pub max_disk_bytes: u64,
+    /// Whether keys of eventual keyspaces that a node has missed are remembered for it.
+    pub hinted_handoff: bool,
     /// How fast the log is read again to find damage, in bytes per second; zero for never.
     pub scrub_bytes_per_second: u64,
 }

@@ -157,6 +157,7 @@ async fn prepare(
         ourselves,
         store,
         frame_room,
+        hinted_handoff: options.hinted_handoff,
         founding,
         wal,
         upkeep,

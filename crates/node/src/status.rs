@@ -37,6 +37,19 @@ pub struct NodeStatus {
     /// The partitions of strong keyspaces that it leads, as far as this node knows: it knows of
     /// those that it holds itself.
     pub leads: Vec<Led>,
+    /// What waits for it on this node, because it has missed writes.
+    pub waiting: Waiting,
+}
+
+/// What waits on one node for another that has missed writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Keys of eventual keyspaces that are remembered for it, and will be sent to it.
+    pub keys: usize,
+    /// Bytes of memory that these take.
+    pub bytes: usize,
+    /// Slots in which it may have missed more than that.
+    pub dirty_slots: usize,
 }
 
 /// How many partitions of a strong keyspace a node leads.

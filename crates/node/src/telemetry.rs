@@ -120,6 +120,9 @@ fn describe() {
     );
     describe_gauge!("kvorum_waiting_for_log", "Answers and messages that wait for the log");
     describe_gauge!("kvorum_replay_bytes", "Bytes of log that a start would replay");
+    describe_gauge!("kvorum_hint_keys", "Keys that wait for a peer, which may have missed them");
+    describe_gauge!("kvorum_hint_bytes", "Bytes of memory that these keys take");
+    describe_gauge!("kvorum_dirty_slots", "Slots in which a peer may have missed more than that");
     describe_gauge!("kvorum_peer_in_flight_bytes", "Bytes sent to a peer and not acknowledged");
     describe_gauge!(
         "kvorum_peer_queue_bytes",
@@ -217,6 +220,12 @@ pub(crate) struct PeerMetrics {
     pub(crate) queued: Gauge,
     /// Bytes it has not acknowledged yet.
     pub(crate) in_flight: Gauge,
+    /// Keys that are remembered for it.
+    pub(crate) hint_keys: Gauge,
+    /// Bytes that these take.
+    pub(crate) hint_bytes: Gauge,
+    /// Slots in which it may have missed more than that.
+    pub(crate) dirty_slots: Gauge,
     pub(crate) round_trip: Histogram,
 }
 
@@ -229,6 +238,9 @@ impl PeerMetrics {
             received: counter!("kvorum_peer_received_bytes_total", "peer" => id.clone()),
             queued: gauge!("kvorum_peer_queue_bytes", "peer" => id.clone()),
             in_flight: gauge!("kvorum_peer_in_flight_bytes", "peer" => id.clone()),
+            hint_keys: gauge!("kvorum_hint_keys", "peer" => id.clone()),
+            hint_bytes: gauge!("kvorum_hint_bytes", "peer" => id.clone()),
+            dirty_slots: gauge!("kvorum_dirty_slots", "peer" => id.clone()),
             round_trip: histogram!("kvorum_peer_round_trip_seconds", "peer" => id),
         };
         metrics.up.set(0.0);

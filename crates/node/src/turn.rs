@@ -76,6 +76,8 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     /// How many bytes of records one turn may write.
     pub(crate) frame_room: usize,
+    /// Whether keys that other nodes have missed are remembered.
+    pub(crate) hinted_handoff: bool,
     pub(crate) founding: Rc<RefCell<Founding>>,
     pub(crate) wal: Wal,
     pub(crate) upkeep: Upkeep,

@@ -58,6 +58,7 @@ pub struct Config {
     segment_size: u64,
     index_limit: u64,
     max_disk: u64,
+    hinted_handoff: bool,
     scrub_rate: u64,
     anti_entropy_interval: Duration,
     gossip_interval: Duration,
@@ -102,6 +103,7 @@ impl Config {
             segment_size: 64 << 20,
             index_limit: 1 << 30,
             max_disk: 0,
+            hinted_handoff: true,
             scrub_rate: 4 << 20,
             anti_entropy_interval: Duration::from_secs(30),
             gossip_interval: Duration::from_millis(500),
@@ -215,6 +217,7 @@ impl Config {
             segment_bytes: self.segment_size,
             index_limit_bytes: self.index_limit,
             max_disk_bytes: self.max_disk,
+            hinted_handoff: self.hinted_handoff,
             scrub_bytes_per_second: self.scrub_rate,
         }
     }

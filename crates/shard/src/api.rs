@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvorum_core::{Layout, Lsn, Mono, NodeId, Outcome, PartitionId, Reply, Request};
-use kvorum_replication::pace::BackgroundLimits;
+use kvorum_replication::pace::{BackgroundLimits, PendingHints};
 use kvorum_replication::{Event, Report, Ticket, leaderless, raft};
 
 use crate::Mutation;
@@ -190,4 +190,6 @@ pub struct Stats {
     pub leaders: Vec<(PartitionId, Option<NodeId>)>,
     /// Bytes of entries of strong partitions that are kept in memory.
     pub log_bytes: usize,
+    /// What waits here for replicas on other nodes that have missed writes, by node id.
+    pub hints: Vec<PendingHints>,
 }

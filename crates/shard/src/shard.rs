@@ -218,6 +218,7 @@ impl Shard {
             rebuilding: self.groups.rebuilding(),
             leaders: self.groups.leadership().map(|(id, told)| (id, told.leader)).collect(),
             log_bytes: self.groups.leadership().map(|(_, told)| told.log_bytes).sum(),
+            hints: self.pace.hints.pending().collect(),
         }
     }
 

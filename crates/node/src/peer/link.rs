@@ -9,6 +9,7 @@ use bytes::Bytes;
 use kvorum_core::{Mono, NodeId};
 use kvorum_proto::kvorum::peer::v1::Frame;
 use kvorum_proto::kvorum::peer::v1::frame::Content;
+use kvorum_replication::pace::PendingHints;
 use kvorum_shard::Class;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -267,6 +268,15 @@ impl Links {
     pub(crate) fn set_in_flight(&self, id: NodeId, bytes: usize) {
         if let Some(peer) = self.peers.borrow().get(&id) {
             peer.metrics.in_flight.set(bytes as f64);
+        }
+    }
+
+    /// Shows what waits for a node that has missed writes.
+    pub(crate) fn set_hints(&self, hints: &PendingHints) {
+        if let Some(peer) = self.peers.borrow().get(&hints.node) {
+            peer.metrics.hint_keys.set(hints.keys as f64);
+            peer.metrics.hint_bytes.set(hints.bytes as f64);
+            peer.metrics.dirty_slots.set(hints.dirty_slots as f64);
         }
     }
 

@@ -87,7 +87,8 @@ impl Turn {
             return;
         };
         let LocalNode { me, process, .. } = *self.parts.links.node();
-        let options = Options { seed: process, ..Options::new(me) };
+        let mut options = Options { seed: process, ..Options::new(me) };
+        options.leaderless.hints = self.parts.hinted_handoff;
         let mut shard = Shard::new(options, Arc::clone(&layout), clock);
         shard.step(now, In::Durable(self.durable), &mut self.parts.store, &mut self.outs);
         self.shard = Some(shard);

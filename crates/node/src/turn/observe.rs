@@ -8,7 +8,7 @@ use metrics::{Gauge, gauge};
 
 use super::{Parts, Turn};
 use crate::telemetry::node_up;
-use crate::{Led, NodeStatus, Pulse, Serving, Standing, Status};
+use crate::{Led, NodeStatus, Pulse, Serving, Standing, Status, Waiting};
 
 /// How often the status is renewed.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -155,6 +155,9 @@ impl Turn {
         let now = self.parts.clock.mono();
         let rate = self.shard.as_ref().map_or(0, |shard| shard.background_rate(now));
         observer.background_rate.set(rate as f64);
+        for hints in &shard.hints {
+            self.parts.links.set_hints(hints);
+        }
         for (peer, bytes) in &shard.peer_bytes {
             self.parts.links.set_in_flight(*peer, *bytes);
         }
@@ -246,6 +249,7 @@ impl Turn {
             heartbeat: self.observer.ticks,
             last_seen_s: now_s,
             leads: self.leads(shard, self.parts.links.node().me),
+            waiting: Waiting::default(),
         }];
         for (id, sign) in self.parts.links.signs() {
             let view = self.parts.members.view(id);
@@ -260,9 +264,20 @@ impl Turn {
                 heartbeat: view.heartbeat,
                 last_seen_s: view.seen_ms / 1000,
                 leads: self.leads(shard, id),
+                waiting: waiting(shard, id),
             });
         }
         nodes.sort_unstable_by_key(|node| node.id);
         nodes
     }
+}
+
+/// What waits here for a node.
+fn waiting(shard: &Stats, node: NodeId) -> Waiting {
+    let hints = shard.hints.iter().find(|hints| hints.node == node);
+    hints.map_or_else(Waiting::default, |hints| Waiting {
+        keys: hints.keys,
+        bytes: hints.bytes,
+        dirty_slots: hints.dirty_slots,
+    })
 }

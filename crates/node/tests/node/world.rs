@@ -91,6 +91,7 @@ impl World {
             segment_bytes: 1 << 20,
             index_limit_bytes: 64 << 20,
             max_disk_bytes: 0,
+            hinted_handoff: true,
             scrub_bytes_per_second: 0,
         }
     }

@@ -10,7 +10,9 @@ use kvorum_core::{
     Consistency, Cursor, Error, Executed, Expiry, Header, HybridClock, Item, Keyspace, KeyspaceId,
     Layout, Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Want, Writer,
 };
-use kvorum_node::{Advertised, Led, NodeStatus, NodeView, Pulse, Serving, Standing, Status};
+use kvorum_node::{
+    Advertised, Led, NodeStatus, NodeView, Pulse, Serving, Standing, Status, Waiting,
+};
 use kvorum_replication::raft::Solo;
 
 use super::{Backend, Pending};
@@ -235,6 +237,7 @@ fn status(ids: &[NodeId]) -> Status {
         heartbeat: 10 + u64::from(id.get()),
         last_seen_s: WALL_MS / 1000,
         leads: vec![Led { keyspace: "strong".to_owned(), partitions: 21 }],
+        waiting: Waiting::default(),
     };
     Status {
         id: ids[0],

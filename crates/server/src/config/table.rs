@@ -17,7 +17,7 @@ fn optional<T: ToString>(value: Option<&T>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-static SETTINGS: [Setting; 33] = [
+static SETTINGS: [Setting; 34] = [
     Setting {
         name: "node_num",
         compat: &["NODE_NUM"],
@@ -314,6 +314,16 @@ static SETTINGS: [Setting; 33] = [
             parse::seconds(text).map(|interval| config.anti_entropy_interval = interval)
         },
         show: |config| config.anti_entropy_interval.as_secs_f64().to_string(),
+    },
+    Setting {
+        name: "hinted_handoff",
+        compat: &[],
+        help: "Remembers which keys of eventual keyspaces a node has missed while it was away, and \
+               sends it what they hold when it is back; without it anti-entropy alone does that.",
+        default: "true",
+        switch: false,
+        apply: |config, text| parse::flag(text).map(|on| config.hinted_handoff = on),
+        show: |config| config.hinted_handoff.to_string(),
     },
     Setting {
         name: "scrub_rate",

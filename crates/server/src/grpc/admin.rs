@@ -1,7 +1,7 @@
 //! `kvorum.v1.Admin`.
 
 use kvorum_core::{Keyspace, Layout, NodeId, PartitionId};
-use kvorum_node::{Led, NodeStatus, Serving, Status};
+use kvorum_node::{Led, NodeStatus, Serving, Status, Waiting};
 use kvorum_proto::kvorum::v1;
 use kvorum_proto::kvorum::v1::admin_server::Admin;
 use tonic::{Request, Response};
@@ -47,6 +47,7 @@ impl Admin for AdminService {
             pending_requests: number(status.pending_requests),
             build: env!("CARGO_PKG_VERSION").to_owned(),
             leads: status.leads().iter().map(led).collect(),
+            waiting: status.nodes.iter().filter_map(waiting).collect(),
         }))
     }
 
@@ -108,7 +109,19 @@ fn node(node: &NodeStatus) -> v1::Node {
         leads: node.leads.iter().map(led).collect(),
         gossip_port: node.advertised.gossip_port.into(),
         state: node.standing.name().to_owned(),
+        waiting: waiting(node),
     }
+}
+
+/// What waits for a node, if anything does.
+fn waiting(node: &NodeStatus) -> Option<v1::Waiting> {
+    let Waiting { keys, bytes, dirty_slots } = node.waiting;
+    (node.waiting != Waiting::default()).then_some(v1::Waiting {
+        node_id: node.id.get(),
+        keys: keys as u64,
+        bytes: bytes as u64,
+        dirty_slots: number(dirty_slots),
+    })
 }
 
 fn led(led: &Led) -> v1::Led {

@@ -97,6 +97,9 @@ fn node(node: &NodeStatus) -> Value {
         "heartbeat": node.heartbeat,
         "last_seen_s": node.last_seen_s,
         "leads": leads,
+        "hint_keys": node.waiting.keys,
+        "hint_bytes": node.waiting.bytes,
+        "dirty_slots": node.waiting.dirty_slots,
     })
 }
 
