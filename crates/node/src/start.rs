@@ -144,9 +144,6 @@ async fn prepare(
     let ourselves = announcement(&options, peer_address.port(), gossip_port);
     keep_connected(&options, &ourselves, &founding, &links, &inbox);
     let members = Members::start(socket, &options, &ourselves, &founding, &links);
-    // The store's frames hold a quarter of a segment; what this node writes besides requests
-    // (compaction, its own records) needs a part of it.
-    let frame_room = usize::try_from(options.segment_bytes / 6).unwrap_or(usize::MAX);
     let turn = Turn::new(Parts {
         clock,
         shared,
@@ -156,13 +153,19 @@ async fn prepare(
         members,
         ourselves,
         store,
-        frame_room,
+        frame_room: frame_room(&options),
         hinted_handoff: options.hinted_handoff,
         founding,
         wal,
         upkeep,
     });
     Ok((node, turn))
+}
+
+/// How many bytes of records one turn may write. The store's frames hold a quarter of a segment; what
+/// this node writes besides requests (compaction, its own records) needs a part of it.
+fn frame_room(options: &Options) -> usize {
+    usize::try_from(options.segment_bytes / 6).unwrap_or(usize::MAX)
 }
 
 /// What this node says of itself, but for its founding state.
