@@ -94,7 +94,9 @@ impl Members {
             interval: self.options.gossip_interval,
             addresses: published(&self.ourselves),
         };
-        self.gossip.replace(Some(Gossip::new(own, self.clock.mono())));
+        let gossip = Gossip::new(own, self.clock.mono());
+        self.metrics.show(|standing| gossip.count(standing));
+        self.gossip.replace(Some(gossip));
         self.opened.notify_one();
     }
 

@@ -101,6 +101,10 @@ async fn a_busy_port_refuses_the_start_before_the_data_is_touched() {
         assert_eq!(error.exit_code(), 78);
         assert!(error.to_string().contains(&format!("({setting}) is in use")), "{error}");
     }
+    let _taken = std::net::UdpSocket::bind(config.gossip_address()).unwrap();
+    let error = Server::start(&config).await.unwrap_err();
+    assert_eq!(error.exit_code(), 78);
+    assert!(error.to_string().contains("(gossip_port) is in use"), "{error}");
     assert_eq!(std::fs::read_dir(data_dir.path()).unwrap().count(), 0);
 }
 

@@ -95,3 +95,17 @@ fn nonsense_by_udp_is_counted_and_does_nothing() {
     assert!(!log.contains("a secret of three nodes"), "{log}");
     assert!(log.contains("unauthentic") && !log.contains("is suspect"), "{log}");
 }
+
+#[test]
+fn while_secrets_differ_streams_keep_the_nodes_together() {
+    let cluster = &mut Plan::nodes(3).with("cluster_secret", "a secret of three nodes").start();
+    cluster.node_mut(3).stop();
+    cluster.node_mut(3).set("cluster_secret", "the next secret of them");
+    cluster.start_all();
+    until("gossip with another secret was refused", || {
+        (cluster.node(1).metric("kvorum_gossip_refused_total") >= 30.0).then_some(())
+    });
+    let log = cluster.node(3).log();
+    assert!(!log.contains("it is suspect and does not answer"), "{log}");
+    assert_eq!((cluster.node(1).sees(), cluster.node(3).sees()), (3, 3));
+}
