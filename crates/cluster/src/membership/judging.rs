@@ -67,7 +67,7 @@ impl Gossip {
             } else if peer.is_voted_down(at, &patience) && votes.len() < MOST_VOTES {
                 votes.push(*node);
             }
-            if standing != Standing::Alive && peer.is_lost(at, &patience) {
+            if standing != Standing::Alive && peer.is_mute(at, &patience) {
                 self.effects.push(Effect::Lost(*node));
             }
             if peer.standing != standing {

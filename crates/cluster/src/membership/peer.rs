@@ -162,12 +162,10 @@ impl Peer {
             && self.silence(now) >= patience.down
     }
 
-    /// Whether it is doubted, silent, and left a question in its stream without an answer: the
+    /// Whether it left a question in its stream without an answer: if it is not alive either, the
     /// stream leads nowhere.
-    pub(super) fn is_lost(&self, now: Mono, patience: &Patience) -> bool {
+    pub(super) fn is_mute(&self, now: Mono, patience: &Patience) -> bool {
         self.connected
-            && self.doubted.is_some()
             && self.asked_by_stream.is_some_and(|asked| now.since(asked) >= patience.answer)
-            && self.silence(now) >= patience.fresh
     }
 }
