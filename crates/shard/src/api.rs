@@ -8,7 +8,7 @@ use kvorum_core::{Layout, Lsn, Mono, NodeId, Outcome, PartitionId, Reply, Reques
 use kvorum_replication::pace::{BackgroundLimits, PendingHints};
 use kvorum_replication::{Event, Report, Ticket, leaderless, raft};
 
-use crate::Mutation;
+use crate::{Comparison, Mutation};
 
 /// Limits of a shard. All are per node.
 #[derive(Clone, Debug)]
@@ -33,6 +33,9 @@ pub struct Options {
     /// Decides which requests these are, and how long replicas wait for a leader. Another one on
     /// each node, and at each start.
     pub seed: u64,
+    /// How often the replicas of eventual keyspaces are compared with those of each other node; zero
+    /// for never unless that is asked for.
+    pub anti_entropy_interval: Duration,
     /// A deliberate fault of the groups, to prove that tests notice it; nothing in a server.
     pub mutation: Option<leaderless::Mutation>,
     /// A deliberate fault of the shard itself; nothing in a server.
@@ -61,6 +64,7 @@ impl Options {
             max_wait: Duration::from_millis(200),
             overload_interval: Duration::from_secs(1),
             seed: 0,
+            anti_entropy_interval: Duration::from_secs(30),
             mutation: None,
             shard_mutation: None,
             background: BackgroundLimits::SERVER,
@@ -113,6 +117,9 @@ pub enum In {
     /// This node is about to stop: it hands over the strong partitions it leads, and goes on
     /// answering. How many are left tells [`Shard::to_hand_over`](crate::Shard::to_hand_over).
     Leave,
+    /// Compare what this node holds with these nodes at once; with all if none is named. What comes of
+    /// it shows in [`Stats::comparisons`].
+    CompareNow(Vec<NodeId>),
     /// The data of these partitions is incomplete here: rebuild them from the other replicas.
     Rebuild(Vec<PartitionId>),
 }
@@ -184,6 +191,8 @@ pub struct Stats {
     pub waiting_for_log: usize,
     /// Bytes under way to each peer, by id.
     pub peer_bytes: Vec<(NodeId, usize)>,
+    /// What has come of comparing this node with each connected one, by id.
+    pub comparisons: Vec<Comparison>,
     /// Partitions being rebuilt.
     pub rebuilding: usize,
     /// The strong partitions that this node holds and who leads each, as far as it knows.

@@ -72,16 +72,29 @@ impl Shard {
                     continue;
                 }
             };
-            let Some(after) = self.held.must_wait(after) else {
-                self.carry_out(effect, turn);
-                continue;
-            };
-            let bytes = match &effect {
-                Effect::Peer { envelope, .. } => std::mem::take(&mut cause) + envelope.weight(),
-                _ => 0,
-            };
-            self.held.hold(after, bytes, effect);
+            cause -= self.when_durable(after, cause, effect, turn);
         }
+    }
+
+    /// Does something once `after` is durable. Returns how much of `cause`, which is what a peer makes
+    /// this node hold, was counted for it.
+    pub(crate) fn when_durable(
+        &mut self,
+        after: Option<Lsn>,
+        cause: usize,
+        effect: Effect,
+        turn: &mut Turn<'_>,
+    ) -> usize {
+        let Some(after) = self.held.must_wait(after) else {
+            self.carry_out(effect, turn);
+            return 0;
+        };
+        let (cause, bytes) = match &effect {
+            Effect::Peer { envelope, .. } => (cause, cause + envelope.weight()),
+            _ => (0, 0),
+        };
+        self.held.hold(after, bytes, effect);
+        cause
     }
 
     /// Does what waits for nothing any more.
@@ -92,6 +105,11 @@ impl Shard {
             Effect::Peer { to, life, envelope } => {
                 if self.links.life(to) == Some(life) {
                     self.links.push(to, &envelope, turn.out);
+                }
+            }
+            Effect::Compared { with, life, verdict } => {
+                if self.links.life(with) == Some(life) {
+                    self.tell_compared(with, verdict, turn);
                 }
             }
             Effect::Rebuilt { partition, number } => {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use kvorum_core::{Hlc, Keyspace, Layout, Mode, Mono, PartitionId};
-use kvorum_replication::{Group, Leadership, leaderless, raft};
+use kvorum_core::{Hlc, Keyspace, Layout, Mode, Mono, PartitionId, Store};
+use kvorum_replication::{Group, Leadership, Root, leaderless, raft};
 
 use crate::Options;
 
@@ -63,6 +63,11 @@ impl Groups {
     pub(crate) fn reached(&self, index: usize) -> Hlc {
         let entry = self.entries.get(index).and_then(Option::as_ref);
         entry.map_or(Hlc::default(), |entry| entry.group.reached())
+    }
+
+    /// What a group compares with the other replicas.
+    pub(crate) fn root(&self, index: usize, store: &dyn Store) -> Option<Root> {
+        self.entries.get(index).and_then(Option::as_ref)?.group.root(store)
     }
 
     /// Notes that a group has something to handle in this turn.

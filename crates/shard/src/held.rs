@@ -9,6 +9,7 @@ use kvorum_core::{Lsn, NodeId, Outcome, PartitionId, Reply};
 use kvorum_replication::{Input, Ticket};
 
 use crate::links::Life;
+use crate::rounds::Verdict;
 use crate::wire::Envelope;
 
 /// An effect that is held.
@@ -36,6 +37,15 @@ pub(crate) enum Effect {
         life: Life,
         /// The envelope.
         envelope: Envelope,
+    },
+    /// Tell the replicas here what roots have shown, unless the connection has been lost meanwhile.
+    Compared {
+        /// The node they were compared with.
+        with: NodeId,
+        /// The life of the connection.
+        life: Life,
+        /// What was shown.
+        verdict: Verdict,
     },
     /// Report a partition as rebuilt, unless that was ordered again meanwhile.
     Rebuilt {

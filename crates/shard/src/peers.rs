@@ -46,6 +46,19 @@ impl Shard {
                     message.age(waited);
                     self.take_message(from, partition, message, weight, turn);
                 }
+                Envelope::Roots { round, layout, runs } => {
+                    let Some(life) = self.links.life(from) else { continue };
+                    match self.capacity(from) {
+                        Capacity::Enough => self.on_roots(from, life, (round, layout), &runs, turn),
+                        // There will be other rounds.
+                        Capacity::Full | Capacity::Choked => {
+                            turn.out.push(Out::Count(Event::Shed));
+                        }
+                    }
+                }
+                Envelope::RootsCompared { round, equal } => {
+                    self.on_roots_compared(from, round, &equal, turn);
+                }
                 Envelope::Forwarded { id, outcome } => {
                     let stage = self.requests.get(id).map(|pending| pending.stage);
                     if matches!(stage, Some(Stage::Forwarded { to, .. }) if to == from) {
@@ -143,6 +156,7 @@ impl Shard {
             failed.push((pending.origin, error));
         }
         let was_up = self.links.down(node);
+        self.rounds.down(node);
         self.pace.forget(node);
         for pending in seeking {
             self.not_led(pending, Error::NotLeader { leader: None }, turn);

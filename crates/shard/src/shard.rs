@@ -16,6 +16,7 @@ use crate::held::{Effect, Held};
 use crate::leaders::Leaders;
 use crate::links::Links;
 use crate::pending::{Origin, Pending, Requests, Stage};
+use crate::rounds::Rounds;
 use crate::shedding::Shedding;
 use crate::wire::{Envelope, queue};
 use crate::{In, Options, Out, Stats};
@@ -39,6 +40,7 @@ pub struct Shard {
     /// What groups are to be told by this node itself, before the step ends.
     pub(crate) local: VecDeque<(usize, Input)>,
     pub(crate) leaders: Leaders,
+    pub(crate) rounds: Rounds,
     pub(crate) outbox: Outbox,
     /// Lists that are empty between steps and only keep their memory.
     pub(crate) decoded: Vec<Envelope>,
@@ -70,6 +72,7 @@ impl Shard {
         groups.adopt(&options, &layout);
         let links = Links::new(&options, layout.version());
         let Options { max_wait, overload_interval, seed, background, .. } = options;
+        let rounds = Rounds::new(options.me, options.anti_entropy_interval, seed);
         Shard {
             options,
             layout,
@@ -85,6 +88,7 @@ impl Shard {
             shedding: Shedding::new(max_wait, overload_interval, seed),
             local: VecDeque::new(),
             leaders: Leaders::default(),
+            rounds,
             outbox: Outbox::default(),
             decoded: Vec::new(),
             released: Vec::new(),
@@ -107,6 +111,7 @@ impl Shard {
             In::PeerUp(node) => {
                 self.disconnect(node, turn);
                 self.links.up(node);
+                self.rounds.up(node, now.mono);
             }
             In::PeerDown(node) => self.disconnect(node, turn),
             In::Deadline => self.wake(turn),
@@ -118,6 +123,7 @@ impl Shard {
                 self.links.set_willingness(Willingness::Leaving);
                 self.links.acknowledge_all(turn.out);
             }
+            In::CompareNow(nodes) => self.rounds.hasten(&nodes, now.mono),
             In::Rebuild(partitions) => self.rebuild(&partitions, turn),
         }
         self.links.set_willingness(self.willingness());
@@ -167,7 +173,8 @@ impl Shard {
     /// When [`In::Deadline`] is wanted next; sometimes earlier than anything is due, never later.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        let deadlines = [self.groups.next_wakeup(), self.requests.next_deadline()];
+        let (groups, requests) = (self.groups.next_wakeup(), self.requests.next_deadline());
+        let deadlines = [groups, requests, self.rounds.next()];
         deadlines.into_iter().flatten().min()
     }
 
@@ -215,6 +222,7 @@ impl Shard {
             pending_bytes: self.requests.bytes(),
             waiting_for_log: self.held.count(),
             peer_bytes: self.links.under_way(),
+            comparisons: self.rounds.comparisons(),
             rebuilding: self.groups.rebuilding(),
             leaders: self.groups.leadership().map(|(id, told)| (id, told.leader)).collect(),
             log_bytes: self.groups.leadership().map(|(_, told)| told.log_bytes).sum(),
@@ -349,12 +357,14 @@ impl Shard {
             let error = Error::Timeout { need, acked: 0, executed };
             self.answer(pending.origin, Err(error), turn);
         }
+        self.begin_rounds(turn);
         for group in self.groups.due(turn.now.mono) {
             self.handle(group, Input::Deadline, 0, turn);
         }
     }
 
     fn adopt(&mut self, layout: Arc<Layout>, turn: &mut Turn<'_>) {
+        self.rounds.forget();
         self.links.set_layout(layout.version(), turn.out);
         let dropped = self.groups.adopt(&self.options, &layout);
         self.layout = layout;
@@ -368,6 +378,7 @@ impl Shard {
     }
 
     fn rebuild(&mut self, partitions: &[PartitionId], turn: &mut Turn<'_>) {
+        self.rounds.forget();
         for &partition in partitions {
             let Some(group) = self.groups.index(partition) else { continue };
             self.groups.begin_rebuild(group);

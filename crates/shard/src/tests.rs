@@ -2,6 +2,7 @@
 
 mod leaders;
 mod overload;
+mod rounds;
 mod rules;
 mod runs;
 mod scripts;

@@ -7,6 +7,8 @@
 //! | 1 | group message | placement u16, partition u16, message (encoded by `kvorum-replication`) |
 //! | 2 | forward | id u64, patience, optional name (session u32, number, optional reading), request |
 //! | 3 | forwarded | id u64, outcome |
+//! | 4 | roots | round varint, layout version u64, count varint, of each run: placement u16, first partition u16, count varint, hashes u64 |
+//! | 5 | roots compared | round varint, count varint, bits: bit `i` of byte `n` is partition `8 n + i`, set if equal |
 //!
 //! Byte strings, optional fields, time spans and sizes are written as in the messages
 //! ([`primitive`](kvorum_replication::wire::primitive)).
@@ -16,11 +18,13 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kvorum_core::{Attempt, Done, Hlc, Outcome, PartitionId, Reply, Request, Writer};
 use kvorum_replication::wire::primitive::{
-    get_bytes, get_duration, get_optional, get_varint, put_bytes, put_duration, put_optional,
-    put_varint,
+    get_bytes, get_duration, get_optional, get_size, get_slice, get_varint, put_bytes,
+    put_duration, put_optional, put_size, put_varint,
 };
 use kvorum_replication::wire::{self, WireError};
 use kvorum_replication::{Found, Message, Ticket};
+
+use crate::rounds::Run;
 
 mod outcome;
 mod request;
@@ -61,6 +65,22 @@ pub(crate) enum Envelope {
         /// The answer.
         outcome: Outcome<Reply>,
     },
+    /// The roots of the sender's replicas of partitions that both nodes hold.
+    Roots {
+        /// The sender's number for them.
+        round: u64,
+        /// Its layout.
+        layout: u64,
+        /// The roots.
+        runs: Vec<Run>,
+    },
+    /// The answer to [`Envelope::Roots`].
+    RootsCompared {
+        /// The number they had.
+        round: u64,
+        /// For each partition, in the order of the roots, whether they are equal.
+        equal: Vec<bool>,
+    },
 }
 
 impl Envelope {
@@ -70,6 +90,10 @@ impl Envelope {
             + match self {
                 Envelope::Group { message, .. } => payload(message),
                 Envelope::Forward { request, .. } => request.op.weight(),
+                Envelope::Roots { runs, .. } => {
+                    runs.iter().map(|run| 8 + 8 * run.hashes.len()).sum()
+                }
+                Envelope::RootsCompared { equal, .. } => equal.len() / 8,
                 Envelope::Forwarded { outcome, .. } => outcome.as_ref().map_or(0, reply_weight),
             }
     }
@@ -94,6 +118,26 @@ impl Envelope {
                 out.put_u64_le(id.0);
                 outcome::encode(outcome, out);
             }
+            Envelope::Roots { round, layout, runs } => {
+                out.put_u8(4);
+                put_varint(out, *round);
+                out.put_u64_le(*layout);
+                put_size(out, runs.len());
+                for run in runs {
+                    put_partition(out, run.first);
+                    put_size(out, run.hashes.len());
+                    run.hashes.iter().for_each(|hash| out.put_u64_le(*hash));
+                }
+            }
+            Envelope::RootsCompared { round, equal } => {
+                out.put_u8(5);
+                put_varint(out, *round);
+                put_size(out, equal.len());
+                for bits in equal.chunks(8) {
+                    let set = (0_u8..).zip(bits).filter(|(_, equal)| **equal);
+                    out.put_u8(set.fold(0, |byte, (bit, _)| byte | 1 << bit));
+                }
+            }
         }
     }
 
@@ -117,6 +161,12 @@ impl Envelope {
                 id: Ticket(input.try_get_u64_le()?),
                 outcome: outcome::decode(input)?,
             }),
+            4 => Ok(Envelope::Roots {
+                round: get_varint(input)?,
+                layout: input.try_get_u64_le()?,
+                runs: get_runs(input)?,
+            }),
+            5 => Ok(Envelope::RootsCompared { round: get_varint(input)?, equal: get_bits(input)? }),
             _ => Err(WireError("unknown kind of envelope")),
         }
     }
@@ -154,6 +204,26 @@ fn reply_weight(reply: &Reply) -> usize {
         }
         Reply::Missing(_) | Reply::Written { .. } | Reply::Count(_) => 0,
     }
+}
+
+/// The counts are only promises; the lists grow as elements really appear.
+fn get_runs(input: &mut Bytes) -> Result<Vec<Run>, WireError> {
+    let mut runs = Vec::new();
+    for _ in 0..get_varint(input)? {
+        let mut run = Run { first: get_partition(input)?, hashes: Vec::new() };
+        for _ in 0..get_varint(input)? {
+            run.hashes.push(input.try_get_u64_le()?);
+        }
+        runs.push(run);
+    }
+    Ok(runs)
+}
+
+fn get_bits(input: &mut Bytes) -> Result<Vec<bool>, WireError> {
+    let count = get_size(input)?;
+    let bytes = get_slice(input, count.div_ceil(8) as u64)?;
+    let bits = bytes.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+    Ok(bits.take(count).collect())
 }
 
 fn put_text(out: &mut BytesMut, text: &str) {

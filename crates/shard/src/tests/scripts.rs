@@ -340,7 +340,10 @@ fn a_rebuild_ordered_again_is_not_ended_by_the_one_before() {
 
 #[test]
 fn a_later_request_may_have_an_earlier_deadline() {
-    let mut world = World::new(3, |options| options.leaderless.hints = false);
+    let mut world = World::new(3, |options| {
+        options.leaderless.hints = false;
+        options.anti_entropy_interval = Duration::ZERO;
+    });
     let now = world.now;
     let slow = world.submit(id(1), request(put("k", "v"), now + PATIENCE));
     let fast = world.submit(id(1), request(put("k", "v"), now + PATIENCE / 10));

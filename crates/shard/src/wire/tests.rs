@@ -31,6 +31,21 @@ fn partition() -> impl Strategy<Value = PartitionId> {
     any::<(u16, u16)>().prop_map(|(placement, number)| PartitionId { placement, number })
 }
 
+fn roots() -> impl Strategy<Value = Envelope> {
+    let hashes = collection::vec(any::<u64>(), 0..5);
+    let run = (partition(), hashes).prop_map(|(first, hashes)| Run { first, hashes });
+    let runs = collection::vec(run, 0..4);
+    prop_oneof![
+        (any::<u64>(), any::<u64>(), runs).prop_map(|(round, layout, runs)| Envelope::Roots {
+            round,
+            layout,
+            runs
+        }),
+        (any::<u64>(), collection::vec(any::<bool>(), 0..30))
+            .prop_map(|(round, equal)| Envelope::RootsCompared { round, equal }),
+    ]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let expiry = prop_oneof![
         Just(Expiry::Never),
@@ -151,6 +166,7 @@ fn envelope() -> impl Strategy<Value = Envelope> {
         ),
         (any::<u64>(), outcome)
             .prop_map(|(id, outcome)| Envelope::Forwarded { id: Ticket(id), outcome }),
+        roots(),
     ]
 }
 
