@@ -95,6 +95,9 @@ pub struct Options {
     pub max_disk_bytes: u64,
     /// Whether keys of eventual keyspaces that a node has missed are remembered for it.
     pub hinted_handoff: bool,
+    /// How often this node compares what it holds with each other node; zero for never unless that is
+    /// asked for.
+    pub anti_entropy_interval: Duration,
     /// How fast the log is read again to find damage, in bytes per second; zero for never.
     pub scrub_bytes_per_second: u64,
 }

@@ -155,6 +155,7 @@ async fn prepare(
         store,
         frame_room: frame_room(&options),
         hinted_handoff: options.hinted_handoff,
+        anti_entropy_interval: options.anti_entropy_interval,
         founding,
         wal,
         upkeep,

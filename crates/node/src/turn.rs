@@ -78,6 +78,8 @@ pub(crate) struct Parts {
     pub(crate) frame_room: usize,
     /// Whether keys that other nodes have missed are remembered.
     pub(crate) hinted_handoff: bool,
+    /// How often this node compares what it holds with each other node.
+    pub(crate) anti_entropy_interval: Duration,
     pub(crate) founding: Rc<RefCell<Founding>>,
     pub(crate) wal: Wal,
     pub(crate) upkeep: Upkeep,

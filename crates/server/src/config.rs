@@ -218,6 +218,7 @@ impl Config {
             index_limit_bytes: self.index_limit,
             max_disk_bytes: self.max_disk,
             hinted_handoff: self.hinted_handoff,
+            anti_entropy_interval: self.anti_entropy_interval,
             scrub_bytes_per_second: self.scrub_rate,
         }
     }

@@ -182,6 +182,9 @@ impl Settings {
         }
         options.raft = Settings::raft(chance, storage);
         options.leaderless = Settings::leaderless(seed);
+        // Often enough that a run sees many rounds; drawn apart as well.
+        let mut rounds = Chance::new(seed ^ 0x726f_756e_6473);
+        options.anti_entropy_interval = Duration::from_secs(rounds.between(1, 5));
         options
     }
 

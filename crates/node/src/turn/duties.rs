@@ -89,6 +89,7 @@ impl Turn {
         let LocalNode { me, process, .. } = *self.parts.links.node();
         let mut options = Options { seed: process, ..Options::new(me) };
         options.leaderless.hints = self.parts.hinted_handoff;
+        options.anti_entropy_interval = self.parts.anti_entropy_interval;
         let mut shard = Shard::new(options, Arc::clone(&layout), clock);
         shard.step(now, In::Durable(self.durable), &mut self.parts.store, &mut self.outs);
         self.shard = Some(shard);

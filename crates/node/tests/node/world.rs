@@ -92,6 +92,7 @@ impl World {
             index_limit_bytes: 64 << 20,
             max_disk_bytes: 0,
             hinted_handoff: true,
+            anti_entropy_interval: Duration::from_secs(30),
             scrub_bytes_per_second: 0,
         }
     }

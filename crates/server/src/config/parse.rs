@@ -158,6 +158,11 @@ pub fn seconds(text: &str) -> Parsed<Duration> {
     span.ok_or_else(|| "a number of seconds up to 86400 is needed".to_owned())
 }
 
+/// Seconds, or 0.
+pub fn seconds_or_never(text: &str) -> Parsed<Duration> {
+    if text == "0" { Ok(Duration::ZERO) } else { seconds(text) }
+}
+
 /// The seconds between two probes.
 pub fn interval(text: &str) -> Parsed<Duration> {
     let range = Duration::from_millis(100)..=Duration::from_secs(10);

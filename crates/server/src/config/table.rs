@@ -307,11 +307,12 @@ static SETTINGS: [Setting; 34] = [
     Setting {
         name: "anti_entropy_interval",
         compat: &["ANTI_ENTROPY_INTERVAL", "SYNC_INTERVAL"],
-        help: "Checked and not used: replicas are repaired when they are read.",
+        help: "The seconds between two comparisons with another node, in which both find and \
+               repair what only one of them holds; 0 for never unless it is asked for.",
         default: "30",
         switch: false,
         apply: |config, text| {
-            parse::seconds(text).map(|interval| config.anti_entropy_interval = interval)
+            parse::seconds_or_never(text).map(|span| config.anti_entropy_interval = span)
         },
         show: |config| config.anti_entropy_interval.as_secs_f64().to_string(),
     },

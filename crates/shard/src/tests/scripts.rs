@@ -342,7 +342,7 @@ fn a_rebuild_ordered_again_is_not_ended_by_the_one_before() {
 fn a_later_request_may_have_an_earlier_deadline() {
     let mut world = World::new(3, |options| {
         options.leaderless.hints = false;
-        options.anti_entropy_interval = Duration::ZERO;
+        options.anti_entropy_interval = std::time::Duration::ZERO;
     });
     let now = world.now;
     let slow = world.submit(id(1), request(put("k", "v"), now + PATIENCE));
