@@ -109,8 +109,7 @@ async fn prepare(
         listeners.push((Incoming::new(name, listener, options.max_connections, refusal), protocol));
     }
     let peer_listener = bind("peer", options.peer_listen).await?;
-    let local = peer_listener.local_addr();
-    let peer_address = local.map_err(|error| StartError::Failed(error.to_string()))?;
+    let peer_address = address_of(&peer_listener)?;
     let (commands, taken) = mpsc::channel(QUEUED_BATCHES);
     let shared = Arc::new(Shared {
         clock,
@@ -161,6 +160,11 @@ async fn prepare(
         upkeep,
     });
     Ok((node, turn))
+}
+
+/// Where a listener was really bound.
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Failed(error.to_string()))
 }
 
 /// How many bytes of records one turn may write. The store's frames hold a quarter of a segment; what
