@@ -129,13 +129,17 @@ impl Hints {
     }
 
     /// The slots in which a member may differ by more than is remembered by key, in order.
-    #[cfg_attr(not(test), allow(dead_code, reason = "anti-entropy will ask"))]
+    #[cfg(test)]
     pub(super) fn dirty(&self, node: NodeId) -> impl Iterator<Item = Slot> {
         self.targets.iter().filter(move |target| target.node() == node).flat_map(Target::dirty)
     }
 
+    /// Whether any member may differ by more than is remembered by key.
+    pub(super) fn any_dirty(&self) -> bool {
+        self.targets.iter().any(|target| target.dirty().next().is_some())
+    }
+
     /// How often a slot was marked for a member so far.
-    #[cfg_attr(not(test), allow(dead_code, reason = "anti-entropy will ask"))]
     pub(super) fn marks(&self, node: NodeId) -> u64 {
         let target = self.targets.iter().find(|target| target.node() == node);
         target.map_or(0, Target::marks)
@@ -143,7 +147,6 @@ impl Hints {
 
     /// This replica and a member were found equal in these slots, by snapshots that were taken when
     /// [`Hints::marks`] was `marks`.
-    #[cfg_attr(not(test), allow(dead_code, reason = "anti-entropy will ask"))]
     pub(super) fn cleaned(
         &mut self,
         node: NodeId,

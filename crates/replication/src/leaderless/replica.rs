@@ -249,8 +249,8 @@ impl Replica {
     }
 
     fn synced(&mut self, ctx: &mut Context<'_>, act: impl FnOnce(&mut Sync, &mut At<'_, '_>)) {
-        let Replica { options, floor, ids, .. } = self;
-        act(&mut self.sync, &mut At { options, floor, ids, ctx });
+        let Replica { options, floor, hints, ids, .. } = self;
+        act(&mut self.sync, &mut At { options, floor, hints, ids, ctx });
     }
 
     fn peer_lost(&mut self, ctx: &mut Context<'_>, node: NodeId) {
@@ -317,7 +317,8 @@ impl Group for Replica {
     }
 
     fn root(&self, store: &dyn Store) -> Option<Root> {
-        let whole = self.rebuild.is_none();
+        // What is remembered as dirty must be compared, whatever the sums say.
+        let whole = self.rebuild.is_none() && !self.hints.any_dirty();
         whole.then(|| sync::root(&self.options, &self.floor, store))
     }
 }

@@ -54,6 +54,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Options;
 use super::floor::Floor;
+use super::hint::Hints;
 use super::pending::OpIds;
 use crate::{Context, Message, OpId, Report, Root, Status};
 use answer::Answerer;
@@ -85,6 +86,8 @@ struct Peer {
     session: Option<Session>,
     /// The session the other replica has begun, and what this one had promised then.
     answering: Option<(OpId, Hlc)>,
+    /// How many marks there were when the last session began, on whichever side.
+    marks: u64,
     /// A session should begin.
     wanted: bool,
     /// But not before.
@@ -99,6 +102,7 @@ struct Peer {
 pub(super) struct At<'a, 'c> {
     pub(super) options: &'a Options,
     pub(super) floor: &'a mut Floor,
+    pub(super) hints: &'a mut Hints,
     pub(super) ids: &'a mut OpIds,
     pub(super) ctx: &'a mut Context<'c>,
 }
@@ -114,10 +118,17 @@ impl At<'_, '_> {
         Hlc::from_wall_ms(now.saturating_sub(settle))
     }
 
-    /// This replica and another one hold the same up to a reading.
-    fn conclude(&mut self, with: NodeId, verdict: Verdict) {
+    /// How often slots were marked for a member, of which hints tell less than all.
+    fn marks(&self, with: NodeId) -> u64 {
+        self.hints.marks(with)
+    }
+
+    /// This replica and another one hold the same up to a reading. They were compared when so many
+    /// `marks` had been made.
+    fn conclude(&mut self, with: NodeId, verdict: Verdict, marks: u64) {
         let Verdict { through: Some(through), complete } = verdict else { return };
         if complete {
+            self.hints.cleaned(with, &self.options.slots, marks, self.ctx);
             self.ctx.out.report(Report::Clean { with, through });
         }
     }
@@ -136,6 +147,7 @@ impl Sync {
             node,
             session: None,
             answering: None,
+            marks: 0,
             wanted: false,
             not_before: Mono::default(),
             refusals: 0,
@@ -160,7 +172,8 @@ impl Sync {
         match equal {
             Some(_) => {
                 peer.wanted = false;
-                at.conclude(with, Verdict { through: equal, complete: true });
+                // A replica with dirty slots has no root, so there is nothing to be cleaned.
+                at.conclude(with, Verdict { through: equal, complete: true }, 0);
             }
             None if at.ctx.me < with => {
                 peer.wanted = true;
@@ -194,7 +207,7 @@ impl Sync {
         } else if let Letter::Close(verdict) = letter {
             let told = peer.answering.take_if(|(known, _)| *known == session);
             if told.is_some_and(|(_, promise)| verdict.through <= Some(promise)) {
-                at.conclude(from, verdict);
+                at.conclude(from, verdict, peer.marks);
             }
         } else if peer.session.as_ref().is_some_and(|mine| mine.id == session) {
             peer.on_answer(at, step, letter);
@@ -275,6 +288,7 @@ impl Peer {
         if !at.ctx.peers.is_up(self.node) {
             return;
         }
+        self.marks = at.marks(self.node);
         self.session = Some(Session::begin(at, self.node, self.rest.take()));
         at.ctx.out.report(Report::SessionBegun { with: self.node });
     }
@@ -284,6 +298,7 @@ impl Peer {
         let options = at.options;
         if matches!(letter, Letter::Open(_)) {
             self.answering = Some((session, at.floor.promise()));
+            self.marks = at.marks(self.node);
         }
         let known = self.answering.is_some_and(|(known, _)| known == session);
         let mut answerer = Answerer { options, floor: at.floor, ctx: at.ctx };
@@ -340,7 +355,7 @@ impl Peer {
         });
         if verdict.through.is_some() {
             session.tell(at, verdict);
-            at.conclude(with, verdict);
+            at.conclude(with, verdict, self.marks);
         }
     }
 }

@@ -2,5 +2,6 @@
 
 mod histories;
 mod scripts;
+mod sync;
 mod text;
 mod world;

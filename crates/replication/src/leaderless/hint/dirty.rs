@@ -62,7 +62,6 @@ impl DirtySlots {
     }
 
     /// The slots, in order.
-    #[cfg_attr(not(test), allow(dead_code, reason = "anti-entropy will ask"))]
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         self.slots.keys().copied()
     }
@@ -73,13 +72,11 @@ impl DirtySlots {
     }
 
     /// How many marks there have been: what is marked later has a higher number.
-    #[cfg_attr(not(test), allow(dead_code, reason = "anti-entropy will ask"))]
     pub(super) const fn marks(&self) -> u64 {
         self.marks
     }
 
     /// Two replicas were found equal in these slots, apart from what was marked after `marks`.
-    #[cfg_attr(not(test), allow(dead_code, reason = "anti-entropy will ask"))]
     pub(super) fn cleaned(&mut self, slots: &RangeInclusive<Slot>, marks: u64, now: Mono) {
         let before = self.slots.len();
         self.slots.retain(|slot, mark| !slots.contains(slot) || *mark > marks);

@@ -158,17 +158,14 @@ impl Target {
         self.share.set_dirty(self.dirty.len());
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "anti-entropy will ask"))]
     pub(super) fn dirty(&self) -> impl Iterator<Item = Slot> {
         self.dirty.slots()
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "anti-entropy will ask"))]
     pub(super) const fn marks(&self) -> u64 {
         self.dirty.marks()
     }
 
-    #[cfg_attr(not(test), allow(dead_code, reason = "anti-entropy will ask"))]
     pub(super) fn cleaned(&mut self, slots: &RangeInclusive<Slot>, marks: u64, now: Mono) {
         self.dirty.cleaned(slots, marks, now);
         self.share.set_dirty(self.dirty.len());
