@@ -38,6 +38,12 @@ pub trait Group {
         None
     }
 
+    /// Up to where deletions may be forgotten; nothing in a group that has other ways to agree. For
+    /// status and metrics.
+    fn floor(&self) -> Option<Hlc> {
+        None
+    }
+
     /// Who leads, and what that takes; nothing in a group without a leader by design. For status
     /// and metrics.
     fn leadership(&self) -> Option<Leadership> {

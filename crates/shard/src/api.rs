@@ -1,10 +1,11 @@
 //! What goes into a shard and what comes out of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_core::{Layout, Lsn, Mono, NodeId, Outcome, PartitionId, Reply, Request};
+use kvorum_core::{Hlc, Layout, Lsn, Mono, NodeId, Outcome, PartitionId, Reply, Request};
 use kvorum_replication::pace::{BackgroundLimits, PendingHints};
 use kvorum_replication::{Event, Report, Ticket, leaderless, raft};
 
@@ -193,8 +194,12 @@ pub struct Stats {
     pub peer_bytes: Vec<(NodeId, usize)>,
     /// What has come of comparing this node with each connected one, by id.
     pub comparisons: Vec<Comparison>,
+    /// Records that were sent to other leaderless replicas since the start.
+    pub sent_records: u64,
     /// Partitions being rebuilt.
     pub rebuilding: usize,
+    /// The lowest floor of the eventual partitions of each placement that this node holds.
+    pub floors: BTreeMap<u16, Hlc>,
     /// The strong partitions that this node holds and who leads each, as far as it knows.
     pub leaders: Vec<(PartitionId, Option<NodeId>)>,
     /// Bytes of entries of strong partitions that are kept in memory.

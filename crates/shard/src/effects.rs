@@ -1,7 +1,7 @@
 //! What groups want done: at once, or when the log is durable that far.
 
 use kvorum_core::Lsn;
-use kvorum_replication::{Context, Effect as Wanted, Group, Input};
+use kvorum_replication::{Context, Effect as Wanted, Group, Input, Message};
 
 use crate::Out;
 use crate::held::Effect;
@@ -51,6 +51,7 @@ impl Shard {
                 }
                 Wanted::Send { to, message, after } => {
                     let Some(life) = self.links.life(to) else { continue };
+                    self.sent_records += u64::from(matches!(message, Message::Write { .. }));
                     let envelope = Envelope::Group { partition, message };
                     (after, Effect::Peer { to, life, envelope })
                 }

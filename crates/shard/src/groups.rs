@@ -1,6 +1,6 @@
 //! The replica groups of this node and when each wants to be woken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use kvorum_core::{Hlc, Keyspace, Layout, Mode, Mono, PartitionId, Store};
@@ -151,6 +151,17 @@ impl Groups {
     /// How many partitions are being rebuilt. Looks at every group: for status only.
     pub(crate) fn rebuilding(&self) -> usize {
         self.entries.iter().flatten().filter(|entry| entry.rebuild.is_some()).count()
+    }
+
+    /// The lowest floor of the groups of each placement that have one.
+    pub(crate) fn floors(&self) -> BTreeMap<u16, Hlc> {
+        let mut lowest: BTreeMap<u16, Hlc> = BTreeMap::new();
+        for entry in self.entries.iter().flatten() {
+            let Some(floor) = entry.group.floor() else { continue };
+            let known = lowest.entry(entry.partition.placement).or_insert(floor);
+            *known = floor.min(*known);
+        }
+        lowest
     }
 
     /// What the groups with a leader tell of it, in the order of their indices.

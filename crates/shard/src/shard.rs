@@ -45,6 +45,8 @@ pub struct Shard {
     /// Lists that are empty between steps and only keep their memory.
     pub(crate) decoded: Vec<Envelope>,
     pub(crate) released: Vec<Effect>,
+    /// Records that were sent to other leaderless replicas.
+    pub(crate) sent_records: u64,
 }
 
 /// What one step works with.
@@ -92,6 +94,7 @@ impl Shard {
             outbox: Outbox::default(),
             decoded: Vec::new(),
             released: Vec::new(),
+            sent_records: 0,
         }
     }
 
@@ -223,7 +226,9 @@ impl Shard {
             waiting_for_log: self.held.count(),
             peer_bytes: self.links.under_way(),
             comparisons: self.rounds.comparisons(),
+            sent_records: self.sent_records,
             rebuilding: self.groups.rebuilding(),
+            floors: self.groups.floors(),
             leaders: self.groups.leadership().map(|(id, told)| (id, told.leader)).collect(),
             log_bytes: self.groups.leadership().map(|(_, told)| told.log_bytes).sum(),
             hints: self.pace.hints.pending().collect(),

@@ -1,5 +1,6 @@
 //! Whole shards with real groups, over a store and a network in memory.
 
+mod figures;
 mod leaders;
 mod overload;
 mod rounds;

@@ -316,6 +316,10 @@ impl Group for Replica {
         duties.into_iter().flatten().min()
     }
 
+    fn floor(&self) -> Option<Hlc> {
+        Some(self.floor.floor())
+    }
+
     fn root(&self, store: &dyn Store) -> Option<Root> {
         // What is remembered as dirty must be compared, whatever the sums say.
         let whole = self.rebuild.is_none() && !self.hints.any_dirty();
