@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use kvorum_core::{Error, Executed, Layout, Now, Outcome, Reply, Request};
+use kvorum_core::{Error, Executed, Layout, NodeId, Now, Outcome, Reply, Request};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::peer::Announcement;
 use crate::turn::inbox;
-use crate::{Options, Protocol, Serving, Status, start};
+use crate::{Options, Protocol, Repair, Serving, Status, start};
 
 /// How many batches may wait to be taken by the shard thread.
 pub(crate) const QUEUED_BATCHES: usize = 4096;
@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Run { requests: Vec<Request>, bytes: usize, answer: oneshot::Sender<Vec<Outcome<Reply>>> },
     /// Another node introduces itself.
     Greet { announcement: Announcement, answer: oneshot::Sender<Announcement> },
+    /// Compare what this node holds with other replicas now; answers when that has begun.
+    Repair { with: Option<NodeId>, answer: oneshot::Sender<Outcome<()>> },
     /// Hand over what this node leads, and say when that is done.
     Leave { answer: oneshot::Sender<()> },
     /// Stop.
@@ -160,6 +162,20 @@ impl Node {
         self.shared.peer_address
     }
 
+    /// Compares what this node holds of eventual keyspaces with the other replicas now, and repairs
+    /// what differs: with one node, or with all. Returns when that has begun; the [`Status`] tells what
+    /// it comes to.
+    ///
+    /// # Errors
+    /// [`Error::NotServing`] if the node does not know its cluster, or stops.
+    pub async fn repair(&self, with: Option<NodeId>) -> Outcome<()> {
+        let stopped = || Error::NotServing("stopped".into());
+        let (answer, begun) = oneshot::channel();
+        let command = Command::Repair { with, answer };
+        self.shared.commands.send(command).await.map_err(|_| stopped())?;
+        begun.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
     /// Hands over the partitions of strong keyspaces that this node leads, because it will stop.
     /// Meanwhile it goes on answering. Returns when nothing is left that another node would take,
     /// after a few seconds at the latest.
@@ -245,5 +261,6 @@ pub(crate) fn first_status(options: &Options, started_s: u64) -> Status {
         index_limit_bytes: options.index_limit_bytes,
         pending_requests: 0,
         leaders: Vec::new(),
+        repair: Repair::default(),
     }
 }

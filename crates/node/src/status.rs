@@ -2,7 +2,7 @@
 
 use kvorum_core::{NodeId, PartitionId};
 
-use crate::{Advertised, Pulse, Standing};
+use crate::{Advertised, Pulse, Repair, Standing};
 
 /// Whether a node serves requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub struct Status {
     pub pending_requests: usize,
     /// Who leads the partitions of strong keyspaces that this node holds, as far as it knows.
     pub leaders: Vec<(PartitionId, NodeId)>,
+    /// How its copies of eventual keyspaces are kept equal to those of other nodes.
+    pub repair: Repair,
 }
 
 impl Status {

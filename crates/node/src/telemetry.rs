@@ -27,7 +27,7 @@ pub(crate) struct TurnMetrics {
     pub(crate) sync: Histogram,
     /// Records made durable by one sync.
     pub(crate) sync_records: Histogram,
-    /// Messages sent to peers.
+    /// Writes and entries that should reach another replica, once for each.
     pub(crate) attempts: Counter,
     /// Writes that were not sent to a replica.
     pub(crate) failures: Counter,

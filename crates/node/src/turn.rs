@@ -18,6 +18,7 @@ pub(crate) mod inbox;
 pub(crate) mod inputs;
 mod leaving;
 mod observe;
+mod repairs;
 mod reports;
 mod sync;
 pub(crate) mod upkeep;
@@ -30,7 +31,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kvorum_core::{Error, KeyspaceId, Lsn, Mono, Now, Outcome, Reply, Request, Slot};
-use kvorum_replication::Event;
 use kvorum_shard::{In, Out, Shard};
 use kvorum_storage::{Fatal, Store, WorkDone};
 use tokio::sync::oneshot;
@@ -42,6 +42,7 @@ use self::disk_pace::DiskPace;
 use self::inbox::{Arrival, Inbox};
 use self::leaving::Leaving;
 use self::observe::Observer;
+use self::repairs::Repairs;
 use self::reports::Reports;
 use self::upkeep::Upkeep;
 use self::wal::{SyncDone, Wal};
@@ -121,6 +122,7 @@ pub(crate) struct Turn {
     metrics: TurnMetrics,
     events: EventMetrics,
     reports: Reports,
+    repairs: Repairs,
 }
 
 impl Turn {
@@ -148,6 +150,7 @@ impl Turn {
             metrics: TurnMetrics::new(),
             events: EventMetrics::new(),
             reports: Reports::new(),
+            repairs: Repairs::new(),
             parts,
         }
     }
@@ -255,6 +258,10 @@ impl Turn {
             Arrival::News => self.advance(now),
             Arrival::Members => self.renew(),
             Arrival::Tick => self.tick(now)?,
+            Arrival::Repair { with, answer } => {
+                // Whoever does not wait for the answer misses nothing.
+                let _ = answer.send(self.repair_now(now, with));
+            }
             Arrival::Leave { answer } => self.leave(now, answer),
             Arrival::Stop => self.stop(now),
         }
@@ -359,7 +366,6 @@ impl Turn {
                 Out::Send { to, class, frame } => {
                     self.sent = true;
                     let messages = kvorum_shard::messages(&frame);
-                    self.metrics.attempts.increment(messages.into());
                     self.metrics.frame_messages.record(f64::from(messages));
                     self.metrics.frame_bytes.record(frame.len() as f64);
                     self.parts.links.send(to, class, frame);
@@ -371,13 +377,13 @@ impl Turn {
                     partition.number,
                     partition.placement
                 ),
-                Out::Report { partition, report } => self.reports.take(partition, &report),
+                Out::Report { partition, report } => {
+                    self.reports.take(partition, &report);
+                    self.repairs.take(self.parts.clock.now(), partition, &report);
+                }
                 Out::Count(event) => {
                     self.events.of(event).increment(1);
-                    if event == Event::UnderReplicated {
-                        self.metrics.failures.increment(1);
-                        self.observer.under_replicated += 1;
-                    }
+                    self.count_copies(event);
                 }
                 Out::BadFrame { from, reason } => self.parts.links.lose(from, None, reason),
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 
-use kvorum_core::{Outcome, Reply, Request};
+use kvorum_core::{NodeId, Outcome, Reply, Request};
 use kvorum_node::{Node, NodeView};
 
 #[cfg(test)]
@@ -19,6 +19,9 @@ pub trait Backend: NodeView + Send + Sync {
 
     /// Runs several requests at once; the answers are in the order of the requests.
     fn run_all(&self, requests: Vec<Request>) -> Pending<'_, Vec<Outcome<Reply>>>;
+
+    /// Compares what the node holds with other replicas now, as [`Node::repair`] does.
+    fn repair(&self, with: Option<NodeId>) -> Pending<'_, Outcome<()>>;
 }
 
 impl fmt::Debug for dyn Backend {
@@ -34,5 +37,9 @@ impl Backend for Node {
 
     fn run_all(&self, requests: Vec<Request>) -> Pending<'_, Vec<Outcome<Reply>>> {
         Box::pin(Node::run_all(self, requests))
+    }
+
+    fn repair(&self, with: Option<NodeId>) -> Pending<'_, Outcome<()>> {
+        Box::pin(Node::repair(self, with))
     }
 }

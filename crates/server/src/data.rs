@@ -7,6 +7,7 @@ mod chunks;
 mod compat;
 mod cursor;
 mod idempotency;
+mod repair;
 mod scan;
 mod txn;
 
@@ -26,6 +27,7 @@ pub use chunks::{Chunk, ChunkReader, Pair};
 pub use compat::{Stale, Text};
 pub use cursor::{decode_cursor, encode_cursor};
 pub use idempotency::ClientKey;
+pub use repair::{KeyspaceStatus, PeerStatus, RepairStatus};
 pub use scan::{Scan, ScanPage};
 pub use txn::{StepResult, Stored, Transacted, put};
 

@@ -14,6 +14,7 @@ mod list;
 mod measure;
 mod payload;
 mod problem;
+mod repair;
 mod text;
 mod uri;
 
@@ -92,6 +93,7 @@ fn every_route() -> Api {
         list::routes,
         batch::routes,
         cluster::routes,
+        repair::routes,
         health::routes,
         compat::routes,
     ];

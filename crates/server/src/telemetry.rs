@@ -102,8 +102,14 @@ fn describe() {
     describe_histogram!("kv_grpc_latency_seconds", "Time to answer a gRPC call, by method");
     describe_histogram!("kvorum_http_seconds", "Time to answer an HTTP request, by route");
     describe_gauge!("kv_node_up", "Whether this node is connected to that node");
-    describe_counter!("kv_replication_attempts_total", "Records sent to other replicas");
-    describe_counter!("kv_replication_failures_total", "Records that a replica did not take");
+    describe_counter!(
+        "kv_replication_attempts_total",
+        "Writes and log entries for other replicas, one for each"
+    );
+    describe_counter!(
+        "kv_replication_failures_total",
+        "Writes not sent to a replica: down or full"
+    );
     describe_counter!("kv_anti_entropy_runs_total", "Rounds of comparing replicas");
     describe_counter!("kv_anti_entropy_keys_repaired_total", "Keys such rounds repaired");
     describe_counter!("kv_gossip_messages_total", "Messages that watch over other nodes");

@@ -110,6 +110,8 @@ pub struct Stats {
     pub corrupt: u64,
     /// Slots whose sums scrub has found wrong, and put right, since the start.
     pub wrong_sums: u64,
+    /// How fast scrub may read, in bytes per second; zero for never.
+    pub scrub_bytes_per_second: u64,
     /// When scrub had last read and hashed everything; nothing while its first round goes on.
     pub scrubbed: Option<Mono>,
 }
@@ -144,6 +146,7 @@ impl Store {
             failures: self.maintenance.failures,
             corrupt: self.maintenance.corrupt,
             wrong_sums: self.maintenance.wrong_sums,
+            scrub_bytes_per_second: self.options.scrub_bytes_per_second,
             scrubbed: self.maintenance.scrub.done_at(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kvorum_core::{Hlc, NodeId, Now, PartitionId};
+use kvorum_core::{Error, Hlc, NodeId, Now, Outcome, PartitionId};
 use kvorum_shard::{In, Options, Shard};
 use kvorum_storage::Fatal;
 use tokio::sync::oneshot;
@@ -260,6 +260,16 @@ impl Turn {
                 keyspace.0
             );
         }
+    }
+
+    /// Compares what this node holds with other replicas.
+    pub(super) fn repair_now(&mut self, now: Now, with: Option<NodeId>) -> Outcome<()> {
+        if self.shard.is_none() {
+            return Err(Error::NotServing(self.waiting.clone().into()));
+        }
+        tracing::info!("[ANTI-ENTROPY] replicas are compared because somebody asked for it");
+        self.step(now, In::CompareNow(with.into_iter().collect()));
+        Ok(())
     }
 
     /// Hands out background work. Called between turns, but not while a sync is on its way: what

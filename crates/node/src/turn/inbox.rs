@@ -54,6 +54,8 @@ pub(crate) enum Arrival {
     Members,
     /// Time passes: look after everything that is not driven by an input.
     Tick,
+    /// Compare what this node holds with other replicas now.
+    Repair { with: Option<NodeId>, answer: oneshot::Sender<Outcome<()>> },
     /// Hand over what this node leads, and say when that is done.
     Leave { answer: oneshot::Sender<()> },
     /// Finish the pending requests and stop.

@@ -28,6 +28,7 @@ pub(crate) async fn commands(mut commands: Receiver<Command>, inbox: Rc<Inbox>) 
                 Command::Greet { announcement, answer } => {
                     Arrival::Greeted { announcement, answer }
                 }
+                Command::Repair { with, answer } => Arrival::Repair { with, answer },
                 Command::Leave { answer } => Arrival::Leave { answer },
                 Command::Stop => Arrival::Stop,
             });

@@ -1,14 +1,16 @@
 //! What the turn shows of itself: status and gauges, every second and on every change.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kvorum_core::{Keyspace, Mode, Mono, NodeId, SLOTS, Slot, Store as _};
+use kvorum_replication::Event;
 use kvorum_shard::{Shard, Stats};
 use metrics::{Gauge, gauge};
 
 use super::{Parts, Turn};
 use crate::telemetry::node_up;
-use crate::{Led, NodeStatus, Pulse, Serving, Standing, Status, Waiting};
+use crate::{KeyspaceRepair, Led, NodeStatus, Pulse, Serving, Standing, Status, Waiting};
 
 /// How often the status is renewed.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -28,6 +30,8 @@ pub(super) struct Observer {
     pub(super) waited: Duration,
     /// Writes not sent to a replica since the last complaint.
     pub(super) under_replicated: u64,
+    /// Records sent to other replicas that have been counted.
+    sent_records: u64,
     pending_requests: Gauge,
     pending_bytes: Gauge,
     waiting_for_log: Gauge,
@@ -60,6 +64,7 @@ impl Observer {
             requests: 0,
             waited: Duration::ZERO,
             under_replicated: 0,
+            sent_records: 0,
             pending_requests: gauge!("kvorum_pending_requests"),
             pending_bytes: gauge!("kvorum_pending_bytes"),
             waiting_for_log: gauge!("kvorum_waiting_for_log"),
@@ -129,6 +134,23 @@ impl Turn {
         }
     }
 
+    /// Counts what concerns the copies of writes.
+    pub(super) fn count_copies(&mut self, event: Event) {
+        match event {
+            Event::UnderReplicated => {
+                self.metrics.attempts.increment(1);
+                self.metrics.failures.increment(1);
+                self.observer.under_replicated += 1;
+            }
+            // A leader sends an entry to all other replicas, again until they have it.
+            Event::Proposed => {
+                let others = self.parts.founding.borrow().replication().saturating_sub(1);
+                self.metrics.attempts.increment(others as u64);
+            }
+            _ => {}
+        }
+    }
+
     /// Whether this node has been connected to a majority of the nodes since its start. Before, it
     /// takes requests but can answer few of them, so it does not call itself ready.
     fn has_connected(&mut self) -> bool {
@@ -145,6 +167,9 @@ impl Turn {
     pub(super) fn renew(&mut self) {
         let connected = self.has_connected();
         let shard = self.shard.as_ref().map(Shard::stats).unwrap_or_default();
+        let sent = shard.sent_records - self.observer.sent_records;
+        self.metrics.attempts.increment(sent);
+        self.observer.sent_records = shard.sent_records;
         let store = self.parts.store.stats();
         let keys = self.live_keys();
         let observer = &self.observer;
@@ -162,6 +187,12 @@ impl Turn {
             self.parts.links.set_in_flight(*peer, *bytes);
         }
         let known = self.parts.shared.status();
+        let layout = self.shard.as_ref().map(|shard| &**shard.layout());
+        self.repairs.look(self.parts.clock.now(), &shard.comparisons);
+        let mut repair = self.repairs.snapshot(known.id, layout);
+        repair.keyspaces = self.settling(&shard);
+        repair.scrub_bytes_per_second = store.scrub_bytes_per_second;
+        repair.scrubbed = store.scrubbed;
         let leaders = shard.leaders.iter().filter_map(|(id, leader)| Some((*id, (*leader)?)));
         self.parts.shared.publish(Status {
             id: known.id,
@@ -175,6 +206,7 @@ impl Turn {
             index_limit_bytes: known.index_limit_bytes,
             pending_requests: shard.pending_requests,
             leaders: leaders.collect(),
+            repair,
         });
     }
 
@@ -220,6 +252,28 @@ impl Turn {
         let last = Slot::new(SLOTS - 1).unwrap_or_default();
         let keyspaces = shard.layout().keyspaces().iter();
         keyspaces.map(|keyspace| self.parts.store.live(keyspace.id, Slot::default(), last)).sum()
+    }
+
+    /// How far the deletions of each eventual keyspace are settled.
+    fn settling(&self, stats: &Stats) -> Vec<KeyspaceRepair> {
+        let Some(shard) = &self.shard else { return Vec::new() };
+        let (layout, me) = (shard.layout(), self.parts.links.node().me);
+        let last = Slot::new(SLOTS - 1).unwrap_or_default();
+        let eventual = layout.keyspaces().iter().filter(|one| one.mode == Mode::Eventual);
+        let settling = |keyspace: &Keyspace| {
+            let here = layout.partitions_on(me).filter(|one| one.placement == keyspace.placement);
+            let members = here.flat_map(|partition| layout.replicas(partition));
+            let away = members.filter(|node| **node != me && !shard.is_up(**node));
+            let floor = stats.floors.get(&keyspace.placement).filter(|floor| floor.0 > 0);
+            KeyspaceRepair {
+                name: keyspace.name.clone(),
+                placement: keyspace.placement,
+                floor_ms: floor.map(|floor| floor.wall_ms()),
+                tombstones: self.parts.store.tombstones(keyspace.id, Slot::default(), last),
+                held_up_by: away.copied().collect::<BTreeSet<NodeId>>().into_iter().collect(),
+            }
+        };
+        eventual.map(settling).collect()
     }
 
     /// How many partitions of each strong keyspace a node leads.

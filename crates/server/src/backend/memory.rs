@@ -8,10 +8,11 @@ use bytes::Bytes;
 use kvorum_core::layout::Placement;
 use kvorum_core::{
     Consistency, Cursor, Error, Executed, Expiry, Header, HybridClock, Item, Keyspace, KeyspaceId,
-    Layout, Mode, Mono, NodeId, Now, Op, Outcome, Reply, Request, Slot, Want, Writer,
+    Layout, Mode, Mono, NodeId, Now, Op, Outcome, PartitionId, Reply, Request, Slot, Want, Writer,
 };
 use kvorum_node::{
-    Advertised, Led, NodeStatus, NodeView, Pulse, Serving, Standing, Status, Waiting,
+    Advertised, KeyspaceRepair, Led, NodeStatus, NodeView, Pair, PeerRepair, Pulse, Repair,
+    Serving, Standing, Status, Waiting,
 };
 use kvorum_replication::raft::Solo;
 
@@ -33,6 +34,7 @@ pub struct Memory {
     seen: Mutex<Vec<Request>>,
     failure: Mutex<Option<Error>>,
     hung: AtomicBool,
+    repairs: Mutex<Vec<Option<NodeId>>>,
     status: Mutex<Status>,
     layout: Arc<Layout>,
 }
@@ -48,6 +50,7 @@ impl Memory {
             seen: Mutex::default(),
             failure: Mutex::default(),
             hung: AtomicBool::new(false),
+            repairs: Mutex::default(),
             status: Mutex::new(status(&ids)),
             layout: Arc::new(layout(ids)),
         })
@@ -71,6 +74,11 @@ impl Memory {
     /// The requests so far.
     pub fn seen(&self) -> Vec<Request> {
         lock(&self.seen).clone()
+    }
+
+    /// The repairs that were asked for: with which node.
+    pub fn repairs(&self) -> Vec<Option<NodeId>> {
+        lock(&self.repairs).clone()
     }
 
     fn answer_strong(&self, request: &Request) -> Outcome<Reply> {
@@ -185,6 +193,11 @@ impl Backend for Memory {
     fn run_all(&self, requests: Vec<Request>) -> Pending<'_, Vec<Outcome<Reply>>> {
         Box::pin(async move { requests.into_iter().map(|one| self.answer(one)).collect() })
     }
+
+    fn repair(&self, with: Option<NodeId>) -> Pending<'_, Outcome<()>> {
+        lock(&self.repairs).push(with);
+        Box::pin(async { Ok(()) })
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -251,6 +264,41 @@ fn status(ids: &[NodeId]) -> Status {
         index_limit_bytes: 1 << 30,
         pending_requests: 0,
         leaders: Vec::new(),
+        repair: repair(ids[1]),
+    }
+}
+
+/// A second after the start: of two partitions shared with a node, one was clean 0.6 s ago, and the
+/// other one, which was clean 0.8 s ago, was not 0.1 s ago.
+fn repair(node: NodeId) -> Repair {
+    let pair = |number, compared, clean| Pair {
+        partition: PartitionId { placement: 0, number },
+        compared: Some(Mono(compared)),
+        clean: Some(Mono(clean)),
+    };
+    let peer = PeerRepair {
+        pairs: vec![pair(0, 400_000, 400_000), pair(1, 900_000, 200_000)],
+        sessions: 4,
+        failures: 1,
+        last_failure: Some("there is too much to do"),
+        sent: 5,
+        received: 6,
+        bytes: 700,
+        ..PeerRepair::new(node)
+    };
+    let keyspace = KeyspaceRepair {
+        name: "eventual".to_owned(),
+        placement: 0,
+        floor_ms: Some(WALL_MS - 3_600_000),
+        tombstones: 8,
+        held_up_by: vec![node],
+    };
+    Repair {
+        peers: vec![peer],
+        keyspaces: vec![keyspace],
+        scrub_bytes_per_second: 4 << 20,
+        scrubbed: Some(Mono(0)),
+        ..Repair::default()
     }
 }
 

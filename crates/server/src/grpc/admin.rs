@@ -1,6 +1,8 @@
 //! `kvorum.v1.Admin`.
 
-use kvorum_core::{Keyspace, Layout, NodeId, PartitionId};
+mod repair;
+
+use kvorum_core::{Keyspace, Layout, Mono, NodeId, PartitionId};
 use kvorum_node::{Led, NodeStatus, Serving, Status, Waiting};
 use kvorum_proto::kvorum::v1;
 use kvorum_proto::kvorum::v1::admin_server::Admin;
@@ -87,6 +89,22 @@ impl Admin for AdminService {
             replicas: route.replicas.iter().map(node).collect(),
             leader: route.leader.map_or(0, NodeId::get),
         }))
+    }
+
+    async fn repair_status(
+        &self,
+        request: Request<v1::RepairStatusRequest>,
+    ) -> Answered<v1::RepairStatusResponse> {
+        let v1::RepairStatusRequest { since, keyspace } = request.into_inner();
+        let status = self.gate.data.repair_status(&keyspace, Mono(since)).map_err(refuse)?;
+        Ok(Response::new(repair::status(status)))
+    }
+
+    async fn repair(&self, request: Request<v1::RepairRequest>) -> Answered<v1::RepairResponse> {
+        let v1::RepairRequest { peer } = request.into_inner();
+        let peer = Some(peer).filter(|peer| *peer > 0);
+        let clock = self.gate.data.repair(peer).await.map_err(refuse)?;
+        Ok(Response::new(v1::RepairResponse { clock: clock.0 }))
     }
 }
 

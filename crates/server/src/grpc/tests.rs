@@ -171,6 +171,36 @@ async fn admin_tells_what_the_node_knows() {
 }
 
 #[tokio::test]
+async fn admin_tells_how_repair_goes() {
+    let served = Served::start().await;
+    let mut admin = AdminClient::new(served.channel.clone());
+    let request = v1::RepairStatusRequest { since: 500_000, ..Default::default() };
+    let status = admin.repair_status(request).await.unwrap().into_inner();
+    assert_eq!((status.node_id, status.clock, status.last_scrub_ms), (1, 1_000_000, Some(1000)));
+    let peer = &status.peers[0];
+    assert_eq!((peer.node_id, peer.up), (2, true));
+    assert_eq!((peer.partitions, peer.compared, peer.differing), (2, 1, 1));
+    assert_eq!((peer.last_compared_ms, peer.last_clean_ms), (Some(100), Some(800)));
+    assert_eq!((peer.sent, peer.received, peer.bytes), (5, 6, 700));
+    assert_eq!(peer.last_failure, "there is too much to do");
+    let keyspace = &status.keyspaces[0];
+    assert_eq!((&keyspace.name[..], keyspace.floor_age_ms), ("eventual", Some(3_600_000)));
+    assert_eq!((keyspace.tombstones, &keyspace.held_up_by[..]), (8, &[2][..]));
+    let repair = |peer| v1::RepairRequest { peer };
+    let begun = admin.repair(repair(3)).await.unwrap().into_inner();
+    assert_eq!(begun.clock, 1_000_000);
+    for (wrong, name) in [(repair(1), "peer 1"), (repair(9), "peer 9")] {
+        let status = admin.repair(wrong).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains(name), "{status}");
+    }
+    for (keyspace, code) in [("default", Code::InvalidArgument), ("none", Code::NotFound)] {
+        let request = v1::RepairStatusRequest { since: 0, keyspace: keyspace.to_owned() };
+        assert_eq!(admin.repair_status(request).await.unwrap_err().code(), code);
+    }
+}
+
+#[tokio::test]
 async fn calls_are_counted_under_the_names_of_methods_that_exist() {
     let metrics = crate::telemetry::Metrics::of_process().unwrap();
     let served = Served::start().await;

@@ -487,6 +487,38 @@ async fn the_cluster_is_described() {
 }
 
 #[tokio::test]
+async fn repair_is_told_with_ages_and_what_was_compared_since_a_time() {
+    let page = Page::new();
+    let repair = page.get("/v1/repair?since=500000").await.json();
+    let peer = json!({
+        "node": 2, "up": true, "partitions": 2, "compared": 1, "differing": 1,
+        "last_compared_s": 0.1, "last_clean_s": 0.8, "sessions": 4, "failures": 1,
+        "last_failure": "there is too much to do", "sent": 5, "received": 6, "bytes": 700,
+    });
+    let keyspace = json!({
+        "name": "eventual", "floor_age_s": 3600.0, "tombstones": 8, "held_up_by": [2],
+    });
+    let expected = json!({
+        "node": 1, "clock": 1_000_000, "peers": [peer], "keyspaces": [keyspace],
+        "scrub_bytes_per_second": 4 << 20, "last_scrub_s": 1.0,
+    });
+    assert_eq!(repair, expected);
+    assert_eq!(page.get("/v1/repair").await.json()["peers"][0]["compared"], 2);
+    let eventual = page.get("/v1/repair?keyspace=eventual").await.json();
+    assert_eq!(eventual["peers"][0]["partitions"], 2);
+    let begun = page.json("POST", "/v1/repair?peer=2", &json!(null)).await;
+    assert_eq!((begun.status, begun.json()), (StatusCode::OK, json!({ "clock": 1_000_000 })));
+    page.json("POST", "/v1/repair", &json!(null)).await;
+    assert_eq!(page.memory.repairs(), [kvorum_core::NodeId::new(2), None]);
+    for wrong in ["peer=1", "peer=4", "peer=x", "keyspace=eventual"] {
+        let answer = page.json("POST", &format!("/v1/repair?{wrong}"), &json!(null)).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+    assert_eq!(page.get("/v1/repair?keyspace=default").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(page.get("/v1/repair?sinc=1").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn health_tells_what_the_node_says() {
     let page = Page::new();
     for path in ["/healthz", "/livez", "/readyz"] {

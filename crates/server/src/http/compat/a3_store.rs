@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use kvorum_node::{Serving, Standing};
+use kvorum_node::{RepairEvent, RepairStep, Serving, Standing};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,11 @@ pub fn routes(api: Api) -> Api {
         Doc::new("Accepted; changes nothing (a3.store).").takes("application/json", "Object");
     let nodes = Doc::new("The nodes, up or down (a3.store).");
     let health = Doc::new("The health of the cluster (a3.store).");
+    let events = Doc::new(
+        "What comparing and repairing this node's copies has come to in the last quarter of an \
+         hour, the newest first, at most 50 (a3.store).",
+    )
+    .answers("application/json", "AntiEntropyEvents");
     api.route(Verb::Put, "/api/kv/{key}", store, &put)
         .route(Verb::Post, "/api/kv/{key}", store, &put)
         .route(Verb::Get, "/api/kv/{key}", read, &get)
@@ -28,6 +33,7 @@ pub fn routes(api: Api) -> Api {
         .route(Verb::Post, "/gossip", gossip_message, &gossip)
         .route(Verb::Get, "/api/cluster/nodes", cluster_nodes, &nodes)
         .route(Verb::Get, "/api/cluster/health", cluster_health, &health)
+        .route(Verb::Get, "/api/anti-entropy/events", anti_entropy_events, &events)
 }
 
 async fn store(
@@ -122,4 +128,32 @@ async fn cluster_health(State(app): State<App>) -> Json<Value> {
         "replication_factor": status.replication_factor,
         "timestamp": app.data().wall_ms(),
     }))
+}
+
+async fn anti_entropy_events(State(app): State<App>) -> Json<Value> {
+    let node = app.data().this_node().map(|node| node.name).unwrap_or_default();
+    let event = |event: RepairEvent| {
+        json!({
+            "component": "anti-entropy",
+            "event": step_name(event.step),
+            "node": node,
+            // Copies are compared by slots, which are no chunks.
+            "chunk": null,
+            "keys": event.keys,
+            "timestamp": event.at_ms,
+        })
+    };
+    Json(app.data().repair_events().into_iter().map(event).collect())
+}
+
+const fn step_name(step: RepairStep) -> &'static str {
+    match step {
+        RepairStep::RoundBegan => "sync_start",
+        RepairStep::RoundEnded => "sync_complete",
+        RepairStep::NoPeers => "no_peers",
+        RepairStep::RepairBegan => "repair_start",
+        RepairStep::Mismatch => "chunk_mismatch",
+        RepairStep::RepairEnded => "repair_complete",
+        RepairStep::Failed => "compare_error",
+    }
 }

@@ -4,7 +4,7 @@ use super::super::tests::Page;
 use crate::backend::memory::WALL_MS;
 use axum::body::Body;
 use axum::http::StatusCode;
-use kvorum_node::Standing;
+use kvorum_node::{RepairEvent, RepairStep, Standing};
 use serde_json::json;
 
 #[tokio::test]
@@ -57,6 +57,28 @@ async fn the_members_of_a3_store_are_those_that_are_not_down() {
     assert_eq!(page.get("/api/cluster/nodes").await.json().as_array().unwrap().len(), 3);
     let wrong = page.json("POST", "/gossip", &json!({ "addr": "h:1" })).await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn the_events_of_the_last_quarter_of_an_hour_are_told_the_newest_first() {
+    let page = Page::new();
+    assert_eq!(page.get("/api/anti-entropy/events").await.json(), json!([]));
+    let minutes = |ago: u64| WALL_MS - ago * 60_000;
+    let event = |ago, step, keys| RepairEvent { at_ms: minutes(ago), step, peer: None, keys };
+    let events = [
+        event(0, RepairStep::RepairEnded, 7),
+        event(15, RepairStep::Mismatch, 0),
+        event(16, RepairStep::NoPeers, 0),
+    ];
+    page.memory.change_status(|status| status.repair.events = events.into());
+    let told = |event: &str, keys: u64, ago| {
+        json!({
+            "component": "anti-entropy", "event": event, "node": "node-1", "chunk": null,
+            "keys": keys, "timestamp": minutes(ago),
+        })
+    };
+    let expected = json!([told("repair_complete", 7, 0), told("chunk_mismatch", 0, 15)]);
+    assert_eq!(page.get("/api/anti-entropy/events").await.json(), expected);
 }
 
 #[tokio::test]

@@ -184,6 +184,7 @@ impl NodeView for World {
             index_limit_bytes: 1 << 30,
             pending_requests: 0,
             leaders: Vec::new(),
+            repair: Default::default(),
         })
     }
 
