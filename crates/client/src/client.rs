@@ -16,6 +16,7 @@ use v1::kv_client::KvClient;
 use crate::endpoints::{Choice, Endpoints};
 use crate::error::Effect;
 use crate::names::{Name, Names};
+use crate::repair::{RepairStatus, repair_status};
 use crate::retry::{Budget, pause};
 use crate::types::{
     Found, NodeInfo, NodeStatus, PutOptions, Written, delete_written, found, node_info,
@@ -202,6 +203,40 @@ impl Client {
             attempt.admin().list_nodes(v1::ListNodesRequest {}).await
         });
         Ok(answer.await?.nodes.into_iter().map(node_info).collect())
+    }
+
+    /// How the node that happens to be asked keeps its copies equal to those of other nodes: of an
+    /// eventual keyspace, or of all. What has been compared is counted since `since`, the clock of an
+    /// earlier answer of the same node, or zero.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn repair_status(
+        &self,
+        keyspace: Option<&str>,
+        since: u64,
+    ) -> Result<RepairStatus, Error> {
+        let keyspace = keyspace.unwrap_or_default().to_owned();
+        let request = v1::RepairStatusRequest { since, keyspace };
+        let answer = self.run(Effect::Reads, |attempt| {
+            let request = request.clone();
+            async move { attempt.admin().repair_status(request).await }
+        });
+        answer.await.map(repair_status)
+    }
+
+    /// Has the node that happens to be asked compare its copies with those of other nodes now, and
+    /// repair what differs: with one node, or with all. Returns its clock, for
+    /// [`Client::repair_status`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn repair(&self, peer: Option<u32>) -> Result<u64, Error> {
+        let request = v1::RepairRequest { peer: peer.unwrap_or_default() };
+        // It does the same twice, and is worth repeating as a read is.
+        let answer =
+            self.run(Effect::Reads, |attempt| async move { attempt.admin().repair(request).await });
+        Ok(answer.await?.clock)
     }
 
     /// Runs a request until it succeeds, the deadline passes, the budget is spent, or repeating

@@ -26,6 +26,7 @@ mod endpoints;
 mod error;
 mod names;
 mod options;
+mod repair;
 mod retry;
 mod scan;
 mod txn;
@@ -36,6 +37,7 @@ pub use error::Error;
 pub use kvorum_core::limits::HARD_MAX_VALUE;
 pub use kvorum_core::{Consistency, Executed, Version};
 pub use options::Options;
+pub use repair::{KeyspaceRepair, PeerRepair, RepairStatus};
 pub use scan::Scan;
 pub use txn::{Condition, Step, StepOutcome, Txn, TxnOutcome};
 pub use types::{

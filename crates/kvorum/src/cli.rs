@@ -4,7 +4,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::exit::Exit;
-use crate::{bench, config, data, dev, output, server, status};
+use crate::{bench, config, data, dev, output, repair, server, status};
 
 /// A distributed key-value store: start a cluster, run a node, read and write.
 #[derive(Debug, Parser)]
@@ -59,6 +59,9 @@ Example:
     Scan(data::ScanOptions),
     /// Tell how the cluster is.
     Status(status::Options),
+    /// See how the copies of eventual keyspaces are kept equal.
+    #[command(subcommand)]
+    Repair(repair::Command),
     /// Measure a cluster under load.
     Bench(Box<bench::Options>),
     /// Print a completion script.
@@ -90,6 +93,7 @@ pub fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Ttl(options) => data::ttl(options),
         Command::Scan(options) => data::scan(options),
         Command::Status(options) => status::run(&options),
+        Command::Repair(command) => repair::run(&command),
         Command::Bench(options) => bench::run(&options),
         Command::Completions { shell } => {
             // Through memory: the generator knows no answer to a reader that has gone away.

@@ -3,7 +3,7 @@
 //! One file per command (`server`, `dev`, `bench` and the data commands), each with its options
 //! and a function `run`. What they share: [`exit`] says what a script can rely on, [`output`]
 //! writes, [`discovery`] finds the cluster that `kvorum dev` runs, [`target`] turns `--node` and
-//! `--endpoint` into a client.
+//! `--endpoint` into a client, [`nodes`] reaches every node of its cluster.
 
 mod bench;
 mod cli;
@@ -13,7 +13,9 @@ mod dev;
 mod discovery;
 mod duration;
 mod exit;
+mod nodes;
 mod output;
+mod repair;
 mod server;
 mod settings;
 mod status;

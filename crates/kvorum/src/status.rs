@@ -7,7 +7,8 @@ use kvorum_client::{Client, Error, NodeInfo, NodeStatus, Waiting};
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
-use crate::output::{self, Format};
+use crate::nodes;
+use crate::output::{self, Format, size};
 use crate::target::Target;
 
 /// Options of `kvorum status`.
@@ -48,13 +49,10 @@ pub fn run(options: &Options) -> anyhow::Result<Exit> {
 /// Asks any node who is there, and then each of them how it is.
 async fn ask_all(client: &Client) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
-    for node in client.nodes().await? {
-        let mut options = client.options().clone();
-        options.endpoints = vec![node.grpc.clone()];
-        options.retries_per_ten = 0;
-        let status = match Client::new(options) {
-            Ok(node_client) => node_client.status().await.ok(),
-            Err(_) => None,
+    for (node, its_client) in nodes::each(client).await? {
+        let status = match its_client {
+            Some(its_client) => its_client.status().await.ok(),
+            None => None,
         };
         rows.push(Row { node, status });
     }
@@ -194,18 +192,6 @@ fn leads(status: &NodeStatus) -> String {
     if led.is_empty() { "-".to_owned() } else { led.join(", ") }
 }
 
-/// A size in binary units, with one decimal: `12.3 MiB`.
-fn size(bytes: u64) -> String {
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    for (shift, unit) in units {
-        if bytes >> shift > 0 {
-            let tenths = (u128::from(bytes) * 10) >> shift;
-            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
-        }
-    }
-    format!("{bytes} B")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,11 +273,5 @@ mod tests {
         assert!(advice(&rows).is_some());
         assert!(problems(&rows).is_empty());
         assert_eq!(advice(&[row(1, Some(serving()))]), None);
-    }
-
-    #[test]
-    fn sizes_are_read_at_a_glance() {
-        let shown: Vec<String> = [0, 1023, 1536, 64 << 20, 5 << 40].map(size).into();
-        assert_eq!(shown, ["0 B", "1023 B", "1.5 KiB", "64.0 MiB", "5120.0 GiB"]);
     }
 }

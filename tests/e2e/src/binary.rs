@@ -36,6 +36,23 @@ fn with_clean_environment(mut command: Command, subcommand: &str) -> Command {
     command
 }
 
+/// Runs a command to its end; returns its exit code, and the JSON document it wrote.
+///
+/// # Panics
+/// It writes no JSON document.
+#[must_use]
+pub fn run(subcommand: &str, arguments: &[&str]) -> (i32, Value) {
+    let mut command = command(subcommand);
+    let output = command.args(arguments).args(["--output", "json"]).output();
+    let output = output.expect("the command can be run");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let document = serde_json::from_str(&text).unwrap_or_else(|error| {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        panic!("{subcommand} {arguments:?}: {error}: {text:?}; {complaint}")
+    });
+    (output.status.code().unwrap_or(-1), document)
+}
+
 /// The path of the binary under test.
 fn kvorum() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();

@@ -34,6 +34,7 @@ pub mod resp;
 mod rpc;
 mod tmpfs;
 
+pub use binary::run;
 pub use cluster::{Cluster, Plan};
 pub use damage::{checkpoint, find, flip_a_byte, oldest_segment};
 pub use dev::{Dev, DevNode};
@@ -44,5 +45,5 @@ pub use poll::{PATIENCE, until, within};
 pub use ports::{NodePorts, PortBlock};
 pub use process::{Process, is_running};
 pub use pulse::{Pulse, Tally};
-pub use rpc::{Rpc, increment_named};
+pub use rpc::{Rpc, chunk_hash, increment_named};
 pub use tmpfs::Tmpfs;

@@ -2,6 +2,8 @@
 //! help for what that one decides by itself.
 
 use kvorum_client::{Client, Error, Found, NodeInfo, NodeStatus, Options, Written};
+use kvorum_proto::kv;
+use kvorum_proto::kv::key_value_client::KeyValueClient;
 use kvorum_proto::kvorum::v1;
 use tokio::runtime::{Builder, Runtime};
 use tonic::{Request, Status};
@@ -83,6 +85,23 @@ impl Rpc {
     pub fn nodes(&self) -> Result<Vec<NodeInfo>, Error> {
         self.runtime.block_on(self.client.nodes())
     }
+}
+
+/// The hash of one of the sixteen chunks of a3.store, as the node with this gRPC port tells it.
+///
+/// # Errors
+/// Those of the call; `UNAVAILABLE` if nobody listens.
+///
+/// # Panics
+/// The operating system gives no threads.
+pub fn chunk_hash(port: u16, chunk_id: i32) -> Result<Vec<u8>, Status> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime can be built").block_on(async {
+        let client = KeyValueClient::connect(format!("http://127.0.0.1:{port}")).await;
+        let mut client = client.map_err(|error| Status::unavailable(error.to_string()))?;
+        let answer = client.get_chunk_hash(kv::ChunkRequest { chunk_id }).await?;
+        Ok(answer.into_inner().hash.to_vec())
+    })
 }
 
 /// Adds one to a number of the keyspace `default` under an idempotency key, through the node with

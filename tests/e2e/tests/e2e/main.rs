@@ -20,4 +20,5 @@ mod leaders;
 mod linearizability;
 mod protocols;
 mod refusals;
+mod repair;
 mod strong_commands;
