@@ -18,12 +18,16 @@ impl KeyspaceId {
     /// the index of the entry; the slot follows from the group, so that no slot holds many groups.
     pub const RAFT: KeyspaceId = KeyspaceId(u32::MAX);
 
+    /// Records that replicas of this node refused or gave up because everything up to them is
+    /// settled, kept for the operator: local as well.
+    pub const QUARANTINE: KeyspaceId = KeyspaceId(u32::MAX - 1);
+
     /// Whether the keyspace belongs to one node alone. Its records are never replicated as records
     /// and never served to a client, no layout names it, and their versions only tell them apart:
     /// they are no clock readings.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        self.0 == Self::LOCAL.0 || self.0 == Self::RAFT.0
+        self.0 == Self::LOCAL.0 || self.0 >= Self::QUARANTINE.0
     }
 }
 

@@ -91,6 +91,9 @@ fn describe() {
         "Missed writes of which only the slot was remembered"
     );
     describe_counter!("kvorum_hints_dropped_total", "Keys forgotten: nothing is stored there now");
+        "kvorum_quarantine_drops_total",
+        "Records in quarantine that gave way to newer ones"
+    );
     describe_counter!("kvorum_late_acks_total", "Answers to operations that were over");
     describe_counter!("kvorum_corrupt_records_total", "Stored records that failed their checksum");
     describe_counter!("kvorum_wrong_sums_total", "Slots whose sums did not match their records");
@@ -141,6 +144,7 @@ pub(crate) struct EventMetrics {
     hints_replayed: Counter,
     hints_overflowed: Counter,
     hints_dropped: Counter,
+    quarantine_drops: Counter,
     late_acks: Counter,
     corrupt: Counter,
     malformed: Counter,
@@ -167,6 +171,7 @@ impl EventMetrics {
             hints_replayed: counter!("kvorum_hints_replayed_total"),
             hints_overflowed: counter!("kvorum_hints_overflowed_total"),
             hints_dropped: counter!("kvorum_hints_dropped_total"),
+            quarantine_drops: counter!("kvorum_quarantine_drops_total"),
             late_acks: counter!("kvorum_late_acks_total"),
             corrupt: counter!("kvorum_corrupt_records_total"),
             malformed: counter!("kvorum_malformed_messages_total"),
@@ -194,6 +199,7 @@ impl EventMetrics {
             Event::HintReplayed => &self.hints_replayed,
             Event::HintOverflow => &self.hints_overflowed,
             Event::HintDropped => &self.hints_dropped,
+            Event::QuarantineDropped => &self.quarantine_drops,
             Event::LateAck => &self.late_acks,
             Event::Corrupt => &self.corrupt,
             Event::Malformed => &self.malformed,

@@ -232,6 +232,8 @@ pub enum Event {
     /// A key was forgotten, because there is nothing to send under it any more, or no member to
     /// send it to.
     HintDropped,
+    /// A record in quarantine gave way to a newer one.
+    QuarantineDropped,
     /// An answer came for an operation that is no longer pending.
     LateAck,
     /// A stored record failed its checksum.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-
-use crate::leaderless::Letter;
 use kvorum_core::{Cursor, Header, Hlc, KeyspaceId, Record, ScanLimit, Slot, Version, Want};
+
+use crate::leaderless::{FloorLetter, Letter};
 
 /// Identifies a pending operation of a coordinator within its group. Never reused, not even by
 /// the next life of the process, whom answers to the former one may still reach; a new version of
@@ -94,6 +94,13 @@ pub enum Message {
         /// The letter.
         letter: Letter,
     },
+    /// A question about floors, or the answer to one.
+    Floor {
+        /// What is asked or answered under this id.
+        op: OpId,
+        /// The question or the answer.
+        letter: FloorLetter,
+    },
     /// A message of a Raft group, which only such a group can read.
     Raft(Bytes),
 }
@@ -105,6 +112,7 @@ impl Message {
         match self {
             Message::Write { .. } | Message::Read { .. } | Message::Scan { .. } => true,
             Message::Sync { letter, .. } => letter.asks(),
+            Message::Floor { letter, .. } => letter.asks(),
             Message::Written { .. }
             | Message::Held { .. }
             | Message::Scanned { .. }
@@ -123,6 +131,7 @@ impl Message {
             | Message::Held { .. }
             | Message::Scanned { .. }
             | Message::Sync { .. }
+            | Message::Floor { .. }
             | Message::Raft(_) => {}
         }
     }

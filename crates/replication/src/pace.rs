@@ -23,6 +23,8 @@ pub use hint_accounts::{HintAccounts, HintShare, Lingering, PendingHints};
 pub use kept_log::{KeptLog, KeptLogs};
 pub use latency::Latency;
 
+use crate::leaderless::quarantine;
+
 /// A read never hurries earlier than this, however fast its members are: below, a second question
 /// costs more than it gains.
 pub const HURRY_FLOOR: Duration = Duration::from_millis(2);
@@ -38,6 +40,8 @@ pub struct Pace {
     pub hints: HintAccounts,
     /// Copies of whole partitions that leave this node.
     pub copies: Copies,
+    /// How much lies in quarantine.
+    pub quarantine: quarantine::Size,
     /// Log entries that the groups of this node keep in memory.
     pub kept_logs: KeptLogs,
     /// By node id. Few, so a search is cheaper than a table.

@@ -15,6 +15,7 @@
 //! | 6 | Scanned | 0; or 1, next (0; or 1, slot u16, key bytes), floor, promise, count varint, items |
 //! | 7 | Raft | bytes |
 //! | 8 | Sync | step varint, letter (`sync`) |
+//! | 9 | Floor | letter (`floor`) |
 //!
 //! A head is `flags u8 | version | [tag u32] | [expiry u64]` with the flags 1 tombstone, 2 tag
 //! present, 4 expiry present. A header is a head and the varint length of the value. An item is
@@ -24,6 +25,7 @@
 
 mod decode;
 mod encode;
+mod floor;
 pub mod primitive;
 mod sync;
 #[cfg(test)]
@@ -48,6 +50,7 @@ mod kind {
     pub(super) const SCANNED: u8 = 6;
     pub(super) const RAFT: u8 = 7;
     pub(super) const SYNC: u8 = 8;
+    pub(super) const FLOOR: u8 = 9;
 }
 
 /// What became of a write.

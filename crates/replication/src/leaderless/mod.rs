@@ -24,10 +24,13 @@ mod answers;
 mod coordinator;
 mod floor;
 mod hint;
+mod leftovers;
 mod limits;
 mod mutation;
 mod options;
 mod pending;
+mod purge;
+pub mod quarantine;
 mod read;
 mod rebuild;
 mod repair;
@@ -40,6 +43,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use floor::FloorLetter;
 pub use limits::Limits;
 pub use mutation::Mutation;
 pub use options::Options;

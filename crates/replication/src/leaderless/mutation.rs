@@ -61,12 +61,39 @@ pub enum Mutation {
     /// Compare records that cannot be read as if they could.
     #[cfg(any(test, feature = "mutations"))]
     IgnoreCorrupt,
+    /// Take clients' writes below the promise.
+    #[cfg(any(test, feature = "mutations"))]
+    NoPromiseRefusal,
+    /// Take repair writes below the floor.
+    #[cfg(any(test, feature = "mutations"))]
+    NoFloorRefusal,
+    /// Raise the floor without the members that are down.
+    #[cfg(any(test, feature = "mutations"))]
+    IgnoreDownInRound,
+    /// Raise the floor when one pair of members is clean.
+    #[cfg(any(test, feature = "mutations"))]
+    OneSessionEnough,
+    /// Count comparisons whose snapshots were taken before the promises.
+    #[cfg(any(test, feature = "mutations"))]
+    CleanBeforePromise,
+    /// Raise the floor of a replica that has lost what it held when it promised.
+    #[cfg(any(test, feature = "mutations"))]
+    CommitIgnoresLife,
+    /// Rebuild without asking what is settled.
+    #[cfg(any(test, feature = "mutations"))]
+    RebuildWithoutFloor,
+    /// Keep what only a replica that is rebuilt still holds.
+    #[cfg(any(test, feature = "mutations"))]
+    KeepLeftovers,
+    /// Remove tombstones as soon as they are there.
+    #[cfg(any(test, feature = "mutations"))]
+    PurgeAboveFloor,
 }
 
 #[cfg(any(test, feature = "mutations"))]
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Mutation; 17] = [
+    pub const ALL: [Mutation; 26] = [
         Mutation::RevealBeforeDurable,
         Mutation::CountSupersededInFirstAttempt,
         Mutation::CountLateAcks,
@@ -84,6 +111,15 @@ impl Mutation {
         Mutation::SkipSettle,
         Mutation::CleanBeforeDurable,
         Mutation::IgnoreCorrupt,
+        Mutation::NoPromiseRefusal,
+        Mutation::NoFloorRefusal,
+        Mutation::IgnoreDownInRound,
+        Mutation::OneSessionEnough,
+        Mutation::CleanBeforePromise,
+        Mutation::CommitIgnoresLife,
+        Mutation::RebuildWithoutFloor,
+        Mutation::KeepLeftovers,
+        Mutation::PurgeAboveFloor,
     ];
 }
 
@@ -104,6 +140,15 @@ questions! {
     repairs_the_young asks SkipSettle;
     cleans_before_durable asks CleanBeforeDurable;
     shows_corrupt asks IgnoreCorrupt;
+    takes_late_writes asks NoPromiseRefusal;
+    takes_what_is_settled asks NoFloorRefusal;
+    ignores_the_down asks IgnoreDownInRound;
+    commits_after_one_session asks OneSessionEnough;
+    counts_early_clean asks CleanBeforePromise;
+    ignores_lives asks CommitIgnoresLife;
+    rebuilds_without_floor asks RebuildWithoutFloor;
+    keeps_leftovers asks KeepLeftovers;
+    purges_too_early asks PurgeAboveFloor;
 }
 
 /// The ids a write had before it was sent again; known only to count the answers to them by

@@ -7,6 +7,12 @@
 //! itself rebuilding is no source. With one replica only, or with too few complete ones, the
 //! replica stays as it is: it cannot know what it lost.
 //!
+//! First it asks for the floors and promises of `cover` members, and stores nothing before it knows
+//! the highest of them: what lies at or below may have been deleted for good. A source of another
+//! floor is no source: one whose floor is lower may still show what was deleted, and is told the
+//! floor; if one has a higher floor, everything begins anew below that. What is held here at or below
+//! the floor and not by a source is a leftover.
+//!
 //! **Invariant:** a source's next page is asked for when the former one is stored durably here,
 //! so the rebuild holds one page per source and goes at the pace of the log.
 //!
@@ -15,14 +21,19 @@
 //!
 //! **Invariant:** the rebuild does not end while an item is known only as damaged.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_core::{Cursor, KeyspaceId, Lsn, Mono, NodeId, Record, Refused, Slot, Version, Want};
+use kvorum_core::{
+    Cursor, Hlc, KeyspaceId, Lsn, Mono, NodeId, Record, Refused, Slot, Version, Want,
+};
 
-use super::Options;
+use super::floor::Floor;
+use super::leftovers::{Stretch, take_out};
 use super::pending::OpIds;
 use super::serve::PAGE;
+use super::{FloorLetter, Options};
 use crate::pace::Grant;
 use crate::{Context, Message, OpId, PageItem, ScannedPage};
 
@@ -40,6 +51,8 @@ pub(super) struct Rebuild {
     sources: Vec<Source>,
     /// How many of them must be copied.
     cover: usize,
+    /// What is settled is known, as far as `cover` members know it.
+    knows: bool,
     /// The last record that must be durable for everything copied to be.
     last: Option<Lsn>,
     /// When to look again.
@@ -53,7 +66,10 @@ struct Source {
     keyspace: usize,
     /// Where its next page begins.
     from: Cursor,
+    telling: Telling,
     state: State,
+    /// The keys it has told of last, while leftovers are looked for between them.
+    stretch: Option<Stretch>,
     /// A record this source holds damaged, which was not stored here when last looked at.
     damaged: Option<RecordId>,
     /// How many bytes its next page is taken to have.
@@ -66,6 +82,14 @@ enum State {
     Asked { op: OpId, until: Mono },
     Paused { until: Mono },
     Done,
+}
+
+/// Whether a source has told its floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Telling {
+    Unasked,
+    Asked { op: OpId, until: Mono },
+    Told,
 }
 
 /// One version of one key.
@@ -101,6 +125,7 @@ impl Rebuild {
         Rebuild {
             sources: others.map(|node| Source::new(options, node)).collect(),
             cover: options.members.len() - options.majority() + 1,
+            knows: options.rebuilds_without_floor(),
             last: None,
             wake: None,
         }
@@ -116,11 +141,42 @@ impl Rebuild {
         self.sources.iter().any(|source| source.state.is_asked(op))
     }
 
+    /// Whether it is known what must not be stored any more.
+    pub(super) const fn knows(&self) -> bool {
+        self.knows
+    }
+
+    /// Takes what a member tells of its floor, or its refusal. False if this was not asked for.
+    pub(super) fn on_floor(
+        &mut self,
+        now: Mono,
+        floor: &mut Floor,
+        (from, op): (NodeId, OpId),
+        letter: &FloorLetter,
+    ) -> bool {
+        let asked = |telling| matches!(telling, Telling::Asked { op: asked, .. } if asked == op);
+        let mut sources = self.sources.iter_mut();
+        let Some(source) = sources.find(|s| s.node == from && asked(s.telling)) else {
+            return false;
+        };
+        source.telling = match *letter {
+            FloorLetter::Told { floor: reading, promise } => {
+                floor.learn(reading, promise);
+                Telling::Told
+            }
+            _ => Telling::Asked { op: OpId::NONE, until: now + PAUSE },
+        };
+        let told = self.sources.iter().filter(|source| source.telling == Telling::Told).count();
+        self.knows |= told >= self.cover;
+        true
+    }
+
     /// Takes a source's page, or its refusal because it is rebuilding itself.
     pub(super) fn on_page(
         &mut self,
         options: &Options,
         ctx: &mut Context<'_>,
+        floor: &mut Floor,
         (from, op): (NodeId, OpId),
         page: Option<ScannedPage>,
     ) {
@@ -129,14 +185,35 @@ impl Rebuild {
         let Some(source) = asked else { return };
         let pause = State::Paused { until: ctx.now.mono + PAUSE };
         source.got(ctx, page.as_ref().map_or(&[], |page| &page.items));
-        let Some(ScannedPage { items, next, .. }) = page else {
+        let Some(page) = page else {
             // What it told before may have been incomplete as well.
             source.restart(options);
             source.state = pause;
             return;
         };
         let Some(&(keyspace, ..)) = options.keyspaces.get(source.keyspace) else { return };
-        match copy(ctx, keyspace, items, &mut self.last) {
+        let settled = floor.refused();
+        match page.floor.cmp(&settled) {
+            _ if options.rebuilds_without_floor() => {}
+            Ordering::Equal => floor.learn(page.floor, page.promise),
+            Ordering::Less => {
+                source.state = pause;
+                let letter = FloorLetter::Compare(settled);
+                return ctx.out.send(from, Message::Floor { op: OpId::NONE, letter });
+            }
+            Ordering::Greater => {
+                floor.learn(page.floor, page.promise);
+                self.sources.iter_mut().for_each(|source| source.restart(options));
+                return;
+            }
+        }
+        let ScannedPage { items, next, .. } = page;
+        let held = items.iter().map(|item| (item.slot, item.key.clone())).collect();
+        let begun = source.from.clone();
+        let copied = copy(options, ctx, keyspace, items, settled, &mut self.last);
+        let to = copied.as_ref().map_or_else(|stop| Some(stop.place().clone()), |()| next.clone());
+        source.stretch = Some(Stretch { keyspace, from: begun, to, held });
+        match copied {
             Ok(()) => source.go_on(options, next),
             // The same place again: the request waits until what is stored is durable.
             Err(Stop::FrameFull(place)) => {
@@ -158,8 +235,14 @@ impl Rebuild {
     /// No answer of a member is to be expected any more; it goes on where it was.
     pub(super) fn on_lost(&mut self, node: NodeId) {
         for source in &mut self.sources {
-            if source.node == node && matches!(source.state, State::Asked { .. }) {
+            if source.node != node {
+                continue;
+            }
+            if matches!(source.state, State::Asked { .. }) {
                 source.state = State::Idle;
+            }
+            if matches!(source.telling, Telling::Asked { .. }) {
+                source.telling = Telling::Unasked;
             }
         }
     }
@@ -169,9 +252,15 @@ impl Rebuild {
         &mut self,
         options: &Options,
         ctx: &mut Context<'_>,
+        settled: Hlc,
         ids: &mut OpIds,
     ) -> Rebuilding {
         let now = ctx.now.mono;
+        if !self.knows {
+            self.ask_floors(ctx, settled, ids);
+            return Rebuilding::Still;
+        }
+        let looking = self.look_for_leftovers(options, ctx, settled);
         for source in &mut self.sources {
             let stored = source.damaged.as_ref().and_then(|id| stored(ctx, id));
             if let Some(pending) = stored {
@@ -185,7 +274,7 @@ impl Rebuild {
         }
         let undamaged = self.sources.iter().all(|source| source.damaged.is_none());
         let done = self.sources.iter().filter(|source| source.state == State::Done).count();
-        if done >= self.cover && undamaged {
+        if done >= self.cover && undamaged && !looking {
             return Rebuilding::Over(self.last);
         }
         // A damaged record may be whole on any member.
@@ -193,7 +282,7 @@ impl Rebuild {
         let mut allowed = None;
         let mut engaged = self.sources.iter().filter(|source| source.state.is_engaged()).count();
         for source in &mut self.sources {
-            let idle = source.state == State::Idle;
+            let idle = source.state == State::Idle && source.stretch.is_none();
             if idle && engaged < wanted && ctx.peers.is_up(source.node) {
                 if let Grant::NotBefore(later) = ctx.pace.background.take(now, 0, source.expected) {
                     allowed = Some(later);
@@ -203,8 +292,41 @@ impl Rebuild {
                 engaged += 1;
             }
         }
-        self.wake = self.next_wake(now, engaged < wanted).into_iter().chain(allowed).min();
+        let soon = looking.then_some(now);
+        let waits = self.next_wake(now, engaged < wanted).into_iter();
+        self.wake = waits.chain(allowed).chain(soon).min();
         Rebuilding::Still
+    }
+
+    /// Asks those members for their floors that have not told them.
+    fn ask_floors(&mut self, ctx: &mut Context<'_>, settled: Hlc, ids: &mut OpIds) {
+        self.wake = (self.cover <= self.sources.len()).then(|| ctx.now.mono + PAUSE);
+        for source in &mut self.sources {
+            let silent = match source.telling {
+                Telling::Unasked => true,
+                Telling::Asked { until, .. } => until <= ctx.now.mono,
+                Telling::Told => false,
+            };
+            if silent && ctx.peers.is_up(source.node) {
+                let (op, letter) = (ids.next(ctx.clock.writer()), FloorLetter::Compare(settled));
+                source.telling = Telling::Asked { op, until: ctx.now.mono + PAGE_PATIENCE };
+                ctx.out.send(source.node, Message::Floor { op, letter });
+            }
+        }
+    }
+
+    /// Looks on for leftovers where a source has told all it holds; tells whether there is more.
+    fn look_for_leftovers(
+        &mut self,
+        options: &Options,
+        ctx: &mut Context<'_>,
+        settled: Hlc,
+    ) -> bool {
+        for source in &mut self.sources {
+            let last = &mut self.last;
+            source.stretch.take_if(|stretch| stretch.step(options, ctx, settled, last));
+        }
+        self.sources.iter().any(|source| source.stretch.is_some())
     }
 
     fn next_wake(&self, now: Mono, sources_missing: bool) -> Option<Mono> {
@@ -223,12 +345,13 @@ impl Source {
     fn new(options: &Options, node: NodeId) -> Source {
         let from = Cursor::start_of(*options.slots.start());
         let state = if options.keyspaces.is_empty() { State::Done } else { State::Idle };
-        Source { node, keyspace: 0, from, state, damaged: None, expected: FIRST_PAGE }
+        let (telling, expected) = (Telling::Unasked, FIRST_PAGE);
+        Source { node, keyspace: 0, from, telling, state, stretch: None, damaged: None, expected }
     }
 
     fn restart(&mut self, options: &Options) {
-        self.keyspace = 0;
-        self.from = Cursor::start_of(*options.slots.start());
+        let Source { node, telling, expected, .. } = *self;
+        *self = Source { telling, expected, ..Source::new(options, node) };
     }
 
     /// A page has come: what was taken from the allowance for it is put right.
@@ -285,14 +408,35 @@ impl State {
     }
 }
 
-/// Stores the items of a page that are newer than what is stored, or whole where it is damaged.
+impl Stop {
+    /// The first place of the page that was not stored.
+    const fn place(&self) -> &Cursor {
+        let (Stop::Damaged(_, place) | Stop::FrameFull(place) | Stop::NoSpace(place)) = self;
+        place
+    }
+}
+
+/// Stores the items of a page that are newer than what is stored, or whole where it is damaged; or
+/// where what is stored is a leftover.
 fn copy(
+    options: &Options,
     ctx: &mut Context<'_>,
     keyspace: KeyspaceId,
     items: Vec<PageItem>,
+    settled: Hlc,
     last: &mut Option<Lsn>,
 ) -> Result<(), Stop> {
     for PageItem { slot, key, header, value } in items {
+        let here = ctx.store.header(keyspace, slot, &key);
+        let over = |version: Version| version > header.version && version.hlc <= settled;
+        if let Some(leftover) = here.filter(|stored| over(stored.header.version))
+            && !options.keeps_leftovers()
+        {
+            let place = Cursor { slot, key: key.clone() };
+            if take_out(options, ctx, keyspace, &place, leftover, settled).is_err() {
+                return Err(Stop::FrameFull(place));
+            }
+        }
         let id = RecordId { keyspace, slot, key, version: header.version };
         if let Some(pending) = stored(ctx, &id) {
             *last = (*last).max(pending);

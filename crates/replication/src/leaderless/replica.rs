@@ -6,19 +6,20 @@ use kvorum_core::{
     Reply, Request, Slot, Store, Version,
 };
 
-use super::Options;
 use super::coordinator::{Client, Coordinator, Progress};
 use super::floor::Floor;
 use super::hint::{Hints, Replay};
 use super::mutation::DeadIds;
 use super::options::not_here;
 use super::pending::{OpIds, Pending};
+use super::purge::Purge;
 use super::read::{Question, Read};
 use super::rebuild::{Rebuild, Rebuilding};
 use super::scan::{Range, Scan};
 use super::serve::{PageRequest, Server};
 use super::sync::{self, At, Letter, Sync};
 use super::write::Write;
+use super::{FloorLetter, Options};
 use crate::{
     Context, Event, Found, Group, Input, Message, OpId, Root, ScannedPage, Status, Ticket,
 };
@@ -33,6 +34,7 @@ pub struct Replica {
     floor: Floor,
     hints: Hints,
     sync: Sync,
+    purge: Purge,
     dead: DeadIds,
 }
 
@@ -73,6 +75,7 @@ impl Replica {
             pending: Pending::default(),
             rebuild: None,
             floor: Floor::default(),
+            purge: Purge::default(),
             dead: DeadIds::default(),
         }
     }
@@ -144,7 +147,9 @@ impl Replica {
 
     fn message(&mut self, ctx: &mut Context<'_>, from: NodeId, message: Message) {
         let rebuilding = self.rebuild.is_some();
-        let mut server = Server { options: &self.options, rebuilding, floor: &self.floor, ctx };
+        let blind = self.rebuild.as_ref().is_some_and(|rebuild| !rebuild.knows());
+        let (options, floor) = (&self.options, &self.floor);
+        let mut server = Server { options, rebuilding, blind, floor, ctx };
         match message {
             Message::Write { patience, .. }
             | Message::Read { patience, .. }
@@ -175,6 +180,7 @@ impl Replica {
             Message::Sync { session, step, letter } => {
                 self.letter(ctx, from, (session, step), letter);
             }
+            Message::Floor { op, letter } => self.floor_letter(ctx, (from, op), letter),
             // The sender takes this partition for one of a strong keyspace.
             Message::Raft(_) => {}
         }
@@ -189,11 +195,25 @@ impl Replica {
     ) {
         match &mut self.rebuild {
             Some(rebuild) if rebuild.asked(op) => {
-                rebuild.on_page(&self.options, ctx, (from, op), page);
+                rebuild.on_page(&self.options, ctx, &mut self.floor, (from, op), page);
                 self.advance_rebuild(ctx);
             }
             _ => self.step(ctx, op, Step::Scanned(from, page)),
         }
+    }
+
+    fn floor_letter(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (from, op): (NodeId, OpId),
+        letter: FloorLetter,
+    ) {
+        if let Some(rebuild) = &mut self.rebuild
+            && rebuild.on_floor(ctx.now.mono, &mut self.floor, (from, op), &letter)
+        {
+            return self.advance_rebuild(ctx);
+        }
+        self.floor.take(&self.options, ctx, &mut self.ids, (from, op), letter);
     }
 
     /// Lets a pending operation take a step, and sees to what follows.
@@ -254,6 +274,7 @@ impl Replica {
     }
 
     fn peer_lost(&mut self, ctx: &mut Context<'_>, node: NodeId) {
+        self.floor.peer_lost(node);
         for id in self.pending.ids() {
             self.step(ctx, id, Step::Lost(node));
         }
@@ -273,12 +294,27 @@ impl Replica {
         hints.advance(&mut replay);
         self.synced(ctx, Sync::on_wake);
         self.advance_rebuild(ctx);
+        self.floor.advance(&self.options, ctx, &mut self.ids);
+        self.purge.advance(&self.options, ctx, self.floor.floor());
+    }
+
+    /// Something stored here was lost: everything is copied from the others.
+    fn begin_rebuild(&mut self, ctx: &mut Context<'_>) {
+        self.floor.begin_rebuild(ctx);
+        self.purge.stop();
+        self.synced(ctx, Sync::abandon);
+        self.rebuild = Some(Rebuild::new(&self.options, ctx.me));
+        self.advance_rebuild(ctx);
     }
 
     fn advance_rebuild(&mut self, ctx: &mut Context<'_>) {
         let Some(rebuild) = &mut self.rebuild else { return };
-        if let Rebuilding::Over(after) = rebuild.advance(&self.options, ctx, &mut self.ids) {
+        let settled = self.floor.refused();
+        let rebuilding = rebuild.advance(&self.options, ctx, settled, &mut self.ids);
+        if let Rebuilding::Over(after) = rebuilding {
             self.rebuild = None;
+            self.floor.end_rebuild();
+            self.purge.begin(&self.options, ctx.now.mono);
             ctx.out.rebuilt(after);
         }
     }
@@ -287,6 +323,9 @@ impl Replica {
 impl Group for Replica {
     fn handle(&mut self, ctx: &mut Context<'_>, input: Input) {
         self.hints.open(&self.options, ctx);
+        if self.floor.load(&self.options, ctx) {
+            self.begin_rebuild(ctx);
+        }
         match input {
             Input::Request { ticket, request, .. } => {
                 if let Err(error) = self.begin(ctx, ticket, request) {
@@ -296,24 +335,29 @@ impl Group for Replica {
             Input::Message { from, message } => self.message(ctx, from, message),
             Input::PeerLost(node) => self.peer_lost(ctx, node),
             Input::Deadline => self.wake(ctx),
-            // Nothing here asks for it.
-            Input::Durable(_) => {}
+            Input::Durable(number) => {
+                if self.floor.became_durable(ctx, number) && self.rebuild.is_none() {
+                    self.purge.begin(&self.options, ctx.now.mono);
+                }
+            }
             Input::Compared { with, equal } if self.rebuild.is_none() => {
                 self.synced(ctx, |sync, at| sync.compared(at, with, equal));
             }
             Input::Compared { .. } => {}
-            Input::Rebuild => {
-                self.synced(ctx, Sync::abandon);
-                self.rebuild = Some(Rebuild::new(&self.options, ctx.me));
-                self.advance_rebuild(ctx);
-            }
+            Input::Rebuild => self.begin_rebuild(ctx),
         }
+        if self.floor.is_lost() {
+            self.begin_rebuild(ctx);
+        }
+        self.floor.keep(&self.options, ctx);
     }
 
     fn next_deadline(&self) -> Option<Mono> {
         let rebuild = self.rebuild.as_ref().and_then(Rebuild::wake);
-        let duties = [self.pending.next_wake(), self.hints.wake(), self.sync.wake(), rebuild];
-        duties.into_iter().flatten().min()
+        let floor = Some(self.floor.wake());
+        let own = [self.pending.next_wake(), self.hints.wake(), self.sync.wake()];
+        let others = [rebuild, floor, self.purge.wake()];
+        own.into_iter().chain(others).flatten().min()
     }
 
     fn floor(&self) -> Option<Hlc> {

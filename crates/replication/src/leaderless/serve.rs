@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use kvorum_core::{
-    Cursor, KeyspaceId, Lsn, NodeId, ReadError, Record, Refused, ScanLimit, Slot, Stored, Want,
-    limits,
+    Cursor, Hlc, KeyspaceId, Lsn, NodeId, ReadError, Record, Refused, ScanLimit, Slot, Stored,
+    Want, limits,
 };
 
 use super::Options;
 use super::floor::Floor;
+use super::quarantine::{self, Cause, Entry};
 use crate::{
     Context, Event, Found, Message, OpId, PageItem, Report, ScannedPage, Status, WriteKind,
 };
@@ -29,6 +30,8 @@ pub(super) struct Server<'a, 'c> {
     pub(super) options: &'a Options,
     /// The local data is incomplete: nothing may be concluded from it.
     pub(super) rebuilding: bool,
+    /// It is not known yet what is settled: nothing may be stored.
+    pub(super) blind: bool,
     pub(super) floor: &'a Floor,
     pub(super) ctx: &'a mut Context<'c>,
 }
@@ -57,6 +60,9 @@ impl Server<'_, '_> {
     pub(super) fn apply(&mut self, record: Record, kind: WriteKind) -> (Status, Option<Lsn>) {
         if !self.options.holds(record.keyspace, record.slot) {
             return (Status::NotReplica, None);
+        }
+        if self.blind {
+            return (Status::Rebuilding, None);
         }
         let stored = self.ctx.store.header(record.keyspace, record.slot, &record.key);
         let was_live = stored.is_some_and(|s| s.header.live_at(self.ctx.now.wall_ms));
@@ -96,25 +102,42 @@ impl Server<'_, '_> {
         stored: Option<Stored>,
     ) -> Option<Status> {
         let hlc = record.version.hlc;
+        let floor = match self.options.takes_what_is_settled() {
+            true => Hlc::default(),
+            false => self.floor.refused(),
+        };
         let limit = match kind {
-            WriteKind::Client => self.floor.promise(),
-            WriteKind::Repair => self.floor.floor(),
+            WriteKind::Client if !self.options.takes_late_writes() => {
+                floor.max(self.floor.refused_to_clients())
+            }
+            _ => floor,
         };
         if hlc > limit || stored.is_some_and(|stored| stored.header.version == record.version) {
             return None;
         }
         // What deletes nothing here would be removed at once.
-        if hlc <= self.floor.floor() && (stored.is_some() || !record.header().may_be_purged(limit))
-        {
-            self.ctx.out.report(Report::LateRefused {
-                keyspace: record.keyspace,
-                slot: record.slot,
-                key: record.key.clone(),
-                version: record.version,
-                kind,
-            });
+        if hlc <= floor && (stored.is_some() || !record.header().may_be_purged(floor)) {
+            self.set_aside(record, kind);
         }
         Some(Status::Late(limit))
+    }
+
+    /// Keeps what was refused although somebody may have meant it.
+    fn set_aside(&mut self, record: &Record, kind: WriteKind) {
+        let Record { keyspace, slot, version, .. } = *record;
+        let cause = match kind {
+            WriteKind::Client => Cause::Client,
+            WriteKind::Repair => Cause::Repair,
+        };
+        let key = record.key.clone();
+        self.ctx.out.report(Report::LateRefused { keyspace, slot, key, version, kind });
+        let (since_ms, header) = (self.ctx.now.wall_ms, record.header());
+        let (key, value) = (record.key.clone(), record.value.clone());
+        let entry = Entry { cause, since_ms, keyspace, slot, key, header, value };
+        let most = self.options.limits.quarantine_bytes;
+        if quarantine::keep(self.ctx, most, entry, Vec::new()).is_err() {
+            self.ctx.out.count(Event::QuarantineDropped);
+        }
     }
 
     /// Nothing far ahead of time is ever stored: it would win over everything written until then.

@@ -127,6 +127,7 @@ impl At<'_, '_> {
     /// `marks` had been made.
     fn conclude(&mut self, with: NodeId, verdict: Verdict, marks: u64) {
         let Verdict { through: Some(through), complete } = verdict else { return };
+        self.floor.clean_with(with, through);
         if complete {
             self.hints.cleaned(with, &self.options.slots, marks, self.ctx);
             self.ctx.out.report(Report::Clean { with, through });
@@ -296,7 +297,8 @@ impl Peer {
     /// Answers a letter of the other replica.
     fn answer(&mut self, at: &mut At<'_, '_>, session: OpId, step: u32, letter: &Letter) {
         let options = at.options;
-        if matches!(letter, Letter::Open(_)) {
+        if let Letter::Open(opening) = letter {
+            at.floor.adopt(at.ctx, self.node, opening.floor);
             self.answering = Some((session, at.floor.promise()));
             self.marks = at.marks(self.node);
         }

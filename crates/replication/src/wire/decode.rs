@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes};
 use kvorum_core::{Cursor, Header, KeyspaceId, Record, ScanLimit, Slot};
 
+use super::floor::get_letter;
 use super::primitive::{
     get_bytes, get_cursor, get_duration, get_flag, get_head, get_header, get_hlc, get_optional,
     get_size, get_slice, get_slot, get_varint, get_version, get_want,
@@ -47,6 +48,7 @@ pub fn decode(input: &mut Bytes) -> Result<Message, WireError> {
             let page = get_optional(input, page)?;
             Ok(Message::Scanned { op, page })
         }
+        kind::FLOOR => Ok(Message::Floor { op, letter: get_letter(input)? }),
         _ => Err(WireError("unknown kind of message")),
     }
 }

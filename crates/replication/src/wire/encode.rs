@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use kvorum_core::{Header, KeyspaceId, Record, Slot};
 
+use super::floor::put_letter;
 use super::primitive::{
     put_bytes, put_cursor, put_duration, put_flag, put_head, put_header, put_hlc, put_optional,
     put_size, put_slot, put_varint, put_version, put_want,
@@ -16,6 +17,10 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
         Message::Raft(letter) => {
             out.put_u8(kind::RAFT);
             put_bytes(out, letter);
+        }
+        Message::Floor { op, letter } => {
+            begin(out, kind::FLOOR, *op);
+            put_letter(out, letter);
         }
         Message::Write { op, record, kind, patience } => {
             begin(out, kind::WRITE, *op);

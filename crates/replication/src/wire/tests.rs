@@ -10,6 +10,7 @@ use kvorum_core::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::leaderless::FloorLetter;
 use crate::leaderless::sync::{
     Bucket, Decline, Item, Letter, Listing, Opening, Prints, Ranges, Unequal, Unmatched, Verdict,
 };
@@ -190,6 +191,26 @@ fn letter() -> impl Strategy<Value = Letter> {
     ]
 }
 
+fn floor_letter() -> impl Strategy<Value = FloorLetter> {
+    let node = || (1..100_u32).prop_map(|id| kvorum_core::NodeId::new(id).unwrap());
+    let with = prop::collection::vec((node(), reading()), 0..4);
+    let lives = prop::collection::vec((node(), version()), 0..4);
+    prop_oneof![
+        reading().prop_map(FloorLetter::Propose),
+        version().prop_map(|life| FloorLetter::Promised { life }),
+        Just(FloorLetter::Ask),
+        (version(), reading(), with).prop_map(|(life, promise, with)| FloorLetter::Clean {
+            life,
+            promise,
+            with
+        }),
+        (reading(), lives).prop_map(|(floor, lives)| FloorLetter::Commit { floor, lives }),
+        reading().prop_map(FloorLetter::Compare),
+        (reading(), reading()).prop_map(|(floor, promise)| FloorLetter::Told { floor, promise }),
+        Just(FloorLetter::Declined),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let op = || any::<u64>().prop_map(OpId);
     let patience = || any::<u64>().prop_map(Duration::from_micros);
@@ -230,6 +251,7 @@ fn message() -> impl Strategy<Value = Message> {
             step,
             letter
         }),
+        (op(), floor_letter()).prop_map(|(op, letter)| Message::Floor { op, letter }),
     ]
 }
 

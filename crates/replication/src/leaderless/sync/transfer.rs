@@ -265,8 +265,13 @@ pub(super) fn may_send(at: &mut At<'_, '_>, to: NodeId) -> Result<(), Mono> {
 
 /// Stores a record of the other replica here.
 fn store(at: &mut At<'_, '_>, record: Record) -> Result<(), &'static str> {
-    let mut server =
-        Server { options: at.options, rebuilding: false, floor: at.floor, ctx: at.ctx };
+    let mut server = Server {
+        options: at.options,
+        rebuilding: false,
+        blind: false,
+        floor: at.floor,
+        ctx: at.ctx,
+    };
     let header = record.header();
     match server.apply(record, WriteKind::Repair).0 {
         Status::Applied { .. } | Status::Superseded(_) => Ok(()),

@@ -3,6 +3,7 @@
 use kvorum_core::{Cursor, Header, Hlc, Item, Outcome, Record, Reply, Version, Want};
 
 use super::world::BEGINNING;
+use crate::leaderless::FloorLetter;
 use crate::leaderless::sync::{Bucket, Letter, Prints, Unmatched};
 use crate::{Found, Message, OpId, PageItem, Report, Status, WriteKind};
 
@@ -34,6 +35,7 @@ pub(super) fn message(message: &Message) -> String {
         Message::Sync { session, step, letter } => {
             format!("session {}.{step} {}", operation(*session), self::letter(letter))
         }
+        Message::Floor { op, letter } => format!("{} {}", operation(*op), floor(letter)),
         Message::Raft(letter) => format!("{} bytes of Raft", letter.len()),
     }
 }
@@ -85,6 +87,26 @@ fn unmatched(unmatched: &Unmatched) -> String {
     let items: Vec<String> = unmatched.items.iter().map(|item| version(item.version)).collect();
     let more = if unmatched.more { " and more" } else { "" };
     format!("missing {:?}, here [{}]{more}", unmatched.missing, items.join(", "))
+}
+
+fn floor(letter: &FloorLetter) -> String {
+    let members = |with: String| format!("[{with}]");
+    match letter {
+        FloorLetter::Propose(at) => format!("promise {}?", reading(*at)),
+        FloorLetter::Promised { life } => format!("promised in life {}", version(*life)),
+        FloorLetter::Ask => "clean with whom?".to_owned(),
+        FloorLetter::Clean { life, promise, with } => {
+            let with = with.iter().map(|(node, through)| format!("n{node} {}", reading(*through)));
+            let with = members(with.collect::<Vec<_>>().join(", "));
+            format!("clean with {with}, promised {}, life {}", reading(*promise), version(*life))
+        }
+        FloorLetter::Commit { floor, .. } => format!("commit {}", reading(*floor)),
+        FloorLetter::Compare(floor) => format!("floor here {}, and there?", reading(*floor)),
+        FloorLetter::Told { floor, promise } => {
+            format!("floor {}, promised {}", reading(*floor), reading(*promise))
+        }
+        FloorLetter::Declined => "declined".to_owned(),
+    }
 }
 
 pub(super) fn outcome(outcome: &Outcome<Reply>) -> String {
@@ -152,6 +174,9 @@ const fn writer(kind: WriteKind) -> &'static str {
 
 /// Milliseconds since the beginning, and the counter if it is not zero.
 fn reading(hlc: Hlc) -> String {
+    if hlc == Hlc(0) {
+        return "none".to_owned();
+    }
     let ms = hlc.wall_ms() as i64 - BEGINNING as i64;
     match hlc.0 - Hlc::from_wall_ms(hlc.wall_ms()).0 {
         0 => format!("{ms}"),
