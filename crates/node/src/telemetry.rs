@@ -91,6 +91,7 @@ fn describe() {
         "Missed writes of which only the slot was remembered"
     );
     describe_counter!("kvorum_hints_dropped_total", "Keys forgotten: nothing is stored there now");
+    describe_counter!(
         "kvorum_quarantine_drops_total",
         "Records in quarantine that gave way to newer ones"
     );

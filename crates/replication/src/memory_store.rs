@@ -11,7 +11,7 @@ use kvorum_core::{
 type Place = (KeyspaceId, Slot, Bytes);
 
 /// A log and an index over it. What is not synced is lost in a crash.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct MemoryStore {
     log: Vec<Change>,
     index: BTreeMap<Place, Lsn>,
@@ -47,6 +47,11 @@ impl MemoryStore {
     /// The newest record.
     pub(crate) fn last(&self) -> Lsn {
         Lsn(self.log.len() as u64)
+    }
+
+    /// The changes behind `lsn`.
+    pub(crate) fn since(&self, lsn: Lsn) -> &[Change] {
+        &self.log[lsn.0 as usize..]
     }
 
     /// What was written up to `lsn` is durable.

@@ -24,7 +24,7 @@ mod round;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kvorum_core::{Hlc, Mono, NodeId, Slot, Version, limits};
+use kvorum_core::{Hlc, Lsn, Mono, NodeId, Slot, Version, limits};
 
 pub use self::letter::FloorLetter;
 use self::marks::Marks;
@@ -176,10 +176,14 @@ impl Floor {
         self.wanted.promise = self.wanted.promise.max(promise).max(floor);
     }
 
-    /// This replica is complete again.
-    pub(super) fn end_rebuild(&mut self) {
-        self.since = self.wanted.promise;
+    /// This replica is complete again once the LSN is durable; nothing if the log has no room for the
+    /// record that says so.
+    pub(super) fn end_rebuild(&mut self, options: &Options, ctx: &mut Context<'_>) -> Option<Lsn> {
         self.wanted.incomplete = false;
+        let lsn = self.keep(options, ctx);
+        self.wanted.incomplete = lsn.is_none();
+        self.since = self.wanted.promise;
+        lsn
     }
 
     /// Takes a letter.
@@ -202,7 +206,9 @@ impl Floor {
             FloorLetter::Commit { floor, lives } => self.commit(options, ctx.me, floor, &lives),
             FloorLetter::Compare(_) if self.wanted.incomplete => decline(ctx, from, op),
             FloorLetter::Compare(floor) => {
-                self.adopt(ctx, from, floor);
+                if self.adopt(ctx, from, floor) == Adoption::Lost {
+                    return decline(ctx, from, op);
+                }
                 let Marks { floor, promise, .. } = self.durable;
                 send(ctx, from, op, FloorLetter::Told { floor, promise });
             }
@@ -265,21 +271,25 @@ impl Floor {
         risen
     }
 
-    /// Writes what has changed. Called behind every input.
-    pub(super) fn keep(&mut self, options: &Options, ctx: &mut Context<'_>) {
+    /// Writes what has changed, if anything has. Called behind every input.
+    pub(super) fn keep(&mut self, options: &Options, ctx: &mut Context<'_>) -> Option<Lsn> {
         let newest = self.writing.as_ref().map_or(self.durable, |(_, marks)| *marks);
         self.retry = None;
         if newest == self.wanted {
-            return;
+            return None;
         }
         match self.wanted.write(ctx.store, options.partition) {
             Ok(lsn) => {
                 self.writes += 1;
                 self.writing = Some((self.writes, self.wanted));
                 ctx.out.notify(Some(lsn), self.writes);
+                Some(lsn)
             }
             // The next turn has another frame.
-            Err(_) => self.retry = Some(ctx.now.mono + PAUSE),
+            Err(_) => {
+                self.retry = Some(ctx.now.mono + PAUSE);
+                None
+            }
         }
     }
 

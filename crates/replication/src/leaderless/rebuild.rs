@@ -275,6 +275,8 @@ impl Rebuild {
         let undamaged = self.sources.iter().all(|source| source.damaged.is_none());
         let done = self.sources.iter().filter(|source| source.state == State::Done).count();
         if done >= self.cover && undamaged && !looking {
+            // The replica may have to ask again.
+            self.wake = Some(now + PAUSE);
             return Rebuilding::Over(self.last);
         }
         // A damaged record may be whole on any member.

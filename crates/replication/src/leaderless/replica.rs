@@ -80,6 +80,12 @@ impl Replica {
         }
     }
 
+    /// The floor, for a test that compares replicas by itself.
+    #[cfg(test)]
+    pub(super) const fn floor_mut(&mut self) -> &mut Floor {
+        &mut self.floor
+    }
+
     fn begin(&mut self, ctx: &mut Context<'_>, ticket: Ticket, request: Request) -> Outcome<()> {
         let Request { keyspace, op, consistency, min_version, deadline, .. } = request;
         let default = match op.is_write() {
@@ -311,11 +317,12 @@ impl Replica {
         let Some(rebuild) = &mut self.rebuild else { return };
         let settled = self.floor.refused();
         let rebuilding = rebuild.advance(&self.options, ctx, settled, &mut self.ids);
-        if let Rebuilding::Over(after) = rebuilding {
+        if let Rebuilding::Over(after) = rebuilding
+            && let Some(said) = self.floor.end_rebuild(&self.options, ctx)
+        {
             self.rebuild = None;
-            self.floor.end_rebuild();
             self.purge.begin(&self.options, ctx.now.mono);
-            ctx.out.rebuilt(after);
+            ctx.out.rebuilt(after.max(Some(said)));
         }
     }
 }

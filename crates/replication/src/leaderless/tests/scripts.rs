@@ -24,6 +24,9 @@
 //! | `fill NODE`, `free NODE` | its disk is full, or no more |
 //! | `damage NODE KEY` | its stored copy fails its checksum from now on |
 //! | `skew NODE MS` | its wall clock is wrong by this much |
+//! | `align A B` | the two replicas compare what they hold at once, and send each other what is missing |
+//! | `keep NODE`, `restore NODE` | remember its disk; put the remembered one into it while it is dead |
+//! | `sneak NODE` | as `restore`, and nobody notices |
 //! | `pass MS` | time goes by |
 
 use std::fs;
@@ -31,11 +34,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvorum_core::{Consistency, Expiry, KeyspaceId, NodeId, Op, Reply, Version, Want};
+use kvorum_core::{Consistency, KeyspaceId, NodeId, Op, Reply, Version, Want};
 
 use crate::leaderless::{Limits, Mutation};
 
-use super::world::{PARTITION, World, delete, get, id, put, scan};
+use super::world::{PARTITION, World, delete, expiring, get, id, put, scan};
 
 #[test]
 fn the_scripts_tell_what_happens() {
@@ -130,7 +133,10 @@ fn execute(world: &mut World, written: &[Version], words: &[&str], mutation: Opt
         ["scan", n] => ask(world, n, scan(), &[]),
         ["scan", n, level, items] => ask(world, n, limited(scan(), items), &[level]),
         ["count", n] => ask(world, n, Op::Count { partition: PARTITION }, &[]),
-        ["expiring", n, key, value, ms] => ask(world, n, expiring(key, value, ms), &[]),
+        ["expiring", n, key, value, ms] => {
+            let span = Duration::from_millis(ms.parse().unwrap());
+            ask(world, n, expiring(key, value, span), &[]);
+        }
         ["deliver"] => {
             for _ in 0..world.flights.len() {
                 world.deliver(0);
@@ -163,6 +169,17 @@ fn execute(world: &mut World, written: &[Version], words: &[&str], mutation: Opt
         ["free", n] => world.node(node(n)).store.full = false,
         ["damage", n, key] => {
             assert!(world.node(node(n)).store.damage(KeyspaceId::DEFAULT, key.as_bytes()));
+        }
+        ["align", a, b] => world.align(node(a), node(b)),
+        ["keep", n] => world.kept = Some(world.node(node(n)).store.clone()),
+        ["restore", n] => {
+            let disk = world.kept.take().unwrap();
+            world.restore(node(n), disk);
+        }
+        ["sneak", n] => {
+            let disk = world.kept.take().unwrap();
+            world.restore(node(n), disk);
+            world.node(node(n)).wiped = false;
         }
         ["skew", n, ms] => world.node(node(n)).skew_ms = ms.parse().unwrap(),
         ["pass", ms] => world.pass(Duration::from_millis(ms.parse().unwrap())),
@@ -199,13 +216,4 @@ fn limited(mut scan: Op, items: &str) -> Op {
         limit.items = items.parse().unwrap();
     }
     scan
-}
-
-fn expiring(key: &str, value: &str, ms: &str) -> Op {
-    Op::Put {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        expiry: Expiry::After(Duration::from_millis(ms.parse().unwrap())),
-        tag: 0,
-    }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kvorum_core::{
-    Consistency, Cursor, HybridClock, Identity, KeyspaceId, Lsn, Mono, NodeId, Now, Op, Outcome,
-    PartitionId, Reply, Request, SLOTS, ScanLimit, Slot, Version, Want, Writer,
+    Change, Consistency, Cursor, Header, Hlc, HybridClock, Identity, KeyspaceId, Lsn, Mono, NodeId,
+    Now, Op, Outcome, PartitionId, Record, Reply, Request, SLOTS, ScanLimit, Slot, Store, Version,
+    Want, Writer,
 };
 
 use super::text;
-use crate::leaderless::{Limits, Mutation, Options, Replica};
+use crate::leaderless::{FloorLetter, Limits, Mutation, Options, Replica};
 use crate::memory_store::MemoryStore;
 use crate::pace::{Pace, PendingHints};
 use crate::{
@@ -34,6 +35,8 @@ pub(super) struct Node {
     pub(super) rebuilding: bool,
     /// The damage will be noticed at the next start.
     pub(super) wiped: bool,
+    /// Copies of it were damaged, and may be repaired below the floor.
+    pub(super) damaged: bool,
     replica: Replica,
     pace: Pace,
     starts: u32,
@@ -62,12 +65,23 @@ pub(super) struct World {
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Nodes whose queues have no room.
     pub(super) congested: BTreeSet<NodeId>,
+    /// What no replica may do, and one did.
+    pub(super) violations: Vec<String>,
+    /// The highest floor there ever was.
+    pub(super) floor: Hlc,
+    /// Versions of deletions, and of values that expire.
+    pub(super) mortal: BTreeSet<Version>,
+    /// A disk that a script has put aside.
+    pub(super) kept: Option<MemoryStore>,
     /// Every version stamped for a client, with the key and the value it stands for.
     pub(super) stamped: BTreeMap<Version, (Bytes, Option<Bytes>)>,
     pub(super) limits: Limits,
     mutation: Option<Mutation>,
     tickets: u64,
 }
+
+/// Keys and what is known of their records.
+pub(super) type Shown = BTreeMap<Bytes, Header>;
 
 /// What one node knows of the others.
 struct View<'a> {
@@ -110,6 +124,10 @@ impl World {
             trace: Vec::new(),
             cut: BTreeSet::new(),
             congested: BTreeSet::new(),
+            violations: Vec::new(),
+            floor: Hlc::default(),
+            mortal: BTreeSet::new(),
+            kept: None,
             stamped: BTreeMap::new(),
             limits,
             mutation,
@@ -123,11 +141,17 @@ impl World {
                 skew_ms: 0,
                 rebuilding: false,
                 wiped: false,
+                damaged: false,
                 replica: Replica::new(options(count, limits, mutation)),
                 pace: Pace::default(),
                 starts: 1,
                 held: VecDeque::new(),
             });
+        }
+        // A new replica wants to be woken at once, and writes down that it is one.
+        for node in world.ids() {
+            world.input(node, Input::Deadline);
+            world.sync(node);
         }
         world
     }
@@ -171,7 +195,9 @@ impl World {
                 self.trace.push(format!("n{from} -> n{node}  {}", text::message(message)));
             }
             let mut out = Outbox::default();
+            let before = (self.node(node).store.last(), self.marks(node));
             self.handle(node, input, &mut out);
+            self.watch(node, before);
             while let Some(effect) = out.pop() {
                 let after = match &effect {
                     Effect::Reply { after, .. }
@@ -235,6 +261,9 @@ impl World {
                 if let Message::Write { record, kind: WriteKind::Client, .. } = &message {
                     let content = (record.key.clone(), record.value.clone());
                     self.stamped.insert(record.version, content);
+                    if record.value.is_none() || record.expire_ms != 0 {
+                        self.mortal.insert(record.version);
+                    }
                 }
                 return Some(Input::Message { from: node, message });
             }
@@ -258,7 +287,94 @@ impl World {
         None
     }
 
-    fn connected(&self, one: NodeId, other: NodeId) -> bool {
+    /// A replica's floor and promise, as far as they are durable.
+    fn marks(&mut self, node: NodeId) -> (Hlc, Hlc) {
+        let floor = self.node(node).replica.floor_mut();
+        (floor.floor(), floor.promise())
+    }
+
+    /// Notes what a replica has done that none may do.
+    fn watch(&mut self, node: NodeId, (last, (floor, promise)): (Lsn, (Hlc, Hlc))) {
+        let (new_floor, new_promise) = self.marks(node);
+        self.floor = self.floor.max(new_floor);
+        let mut violations = Vec::new();
+        // Before the first input nothing is known.
+        if new_floor < floor || new_promise < promise || new_floor > new_promise {
+            violations.push("E8: a floor or a promise has gone back");
+        }
+        let at = self.node(node);
+        for change in at.store.since(last) {
+            let Change::Put(record) = change else { continue };
+            let replicated = record.keyspace == KeyspaceId::DEFAULT;
+            if replicated && record.version.hlc <= floor && !at.rebuilding && !at.damaged {
+                violations.push("E8: something at or below the floor was stored");
+            }
+        }
+        self.violations.extend(violations.into_iter().map(str::to_owned));
+    }
+
+    /// Two replicas compare all they hold in one step, without a session, and send each other what one
+    /// of them lacks.
+    pub(super) fn align(&mut self, one: NodeId, other: NodeId) {
+        let whole = |node: &Node| !node.rebuilding && node.store.durable() == node.store.last();
+        if !self.connected(one, other) || !whole(self.node(one)) || !whole(self.node(other)) {
+            return;
+        }
+        let ((floor, promise), (other_floor, other_promise)) = (self.marks(one), self.marks(other));
+        if floor != other_floor {
+            let (from, to) = if floor > other_floor { (one, other) } else { (other, one) };
+            let letter = FloorLetter::Compare(floor.max(other_floor));
+            let message = Message::Floor { op: crate::OpId::NONE, letter };
+            return self.flights.push(Flight { from, to, message });
+        }
+        let through = promise.min(other_promise);
+        let (here, there) = (self.shown(one, floor), self.shown(other, floor));
+        let lacks = |shown: &Shown, held: &Shown| -> Vec<(Bytes, Header)> {
+            let newer = |(key, header): &(&Bytes, &Header)| {
+                held.get(*key).is_none_or(|known| known.version < header.version)
+            };
+            shown.iter().filter(newer).map(|(key, header)| (key.clone(), *header)).collect()
+        };
+        let (to_send, to_get) = (lacks(&here, &there), lacks(&there, &here));
+        let settled = |(_, header): &(Bytes, Header)| header.version.hlc > through;
+        if to_send.iter().chain(&to_get).all(settled) {
+            self.node(one).replica.floor_mut().clean_with(other, through);
+            self.node(other).replica.floor_mut().clean_with(one, through);
+            self.trace.push(format!("n{one} and n{other} are clean"));
+        }
+        for (from, to, items) in [(one, other, to_send), (other, one, to_get)] {
+            for (key, _) in items {
+                self.copy(from, to, &key);
+            }
+        }
+    }
+
+    /// Sends what a node holds for a key to another one.
+    fn copy(&mut self, from: NodeId, to: NodeId, key: &Bytes) {
+        let store = &mut self.node(from).store;
+        let Ok(Some((stored, value))) = store.value(KeyspaceId::DEFAULT, Slot::of(key), key) else {
+            return;
+        };
+        let Header { version, tombstone, tag, expire_ms, .. } = stored.header;
+        let (keyspace, slot, key) = (KeyspaceId::DEFAULT, Slot::of(key), key.clone());
+        let value = (!tombstone).then_some(value);
+        let record = Record { keyspace, slot, key, version, tag, expire_ms, value };
+        let (op, kind, patience) = (crate::OpId::NONE, WriteKind::Repair, PATIENCE);
+        let message = Message::Write { op, record, kind, patience };
+        self.flights.push(Flight { from, to, message });
+    }
+
+    /// What a node holds, but for what may be purged.
+    pub(super) fn shown(&mut self, node: NodeId, floor: Hlc) -> Shown {
+        let limit = ScanLimit { items: usize::MAX, bytes: usize::MAX };
+        let (first, last) = (Cursor::start_of(Slot::default()), Slot::new(SLOTS - 1).unwrap());
+        let store = &mut self.node(node).store;
+        let page = store.page(KeyspaceId::DEFAULT, &first, last, b"", limit, Want::Header);
+        let items = page.items.into_iter().map(|(record, stored)| (record.key, stored.header));
+        items.filter(|(_, header)| !header.may_be_purged(floor)).collect()
+    }
+
+    pub(super) fn connected(&self, one: NodeId, other: NodeId) -> bool {
         let alive = |node: NodeId| self.nodes[node.get() as usize - 1].alive;
         one != other && alive(one) && alive(other) && !self.cut.contains(&pair(one, other))
     }
@@ -381,6 +497,13 @@ impl World {
         at.wiped = true;
     }
 
+    /// Puts an older disk into a dead node.
+    pub(super) fn restore(&mut self, node: NodeId, store: MemoryStore) {
+        let at = self.node(node);
+        at.store = store;
+        at.wiped = true;
+    }
+
     /// Loses the connection between two nodes for a moment: what was under way is gone.
     pub(super) fn part(&mut self, one: NodeId, other: NodeId) {
         if !self.connected(one, other) {
@@ -472,6 +595,16 @@ pub(super) fn put(key: &str, value: &str) -> Op {
         key: Bytes::copy_from_slice(key.as_bytes()),
         value: Bytes::copy_from_slice(value.as_bytes()),
         expiry: kvorum_core::Expiry::Never,
+        tag: 0,
+    }
+}
+
+/// A write of a value that expires.
+pub(super) fn expiring(key: &str, value: &str, span: Duration) -> Op {
+    Op::Put {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        expiry: kvorum_core::Expiry::After(span),
         tag: 0,
     }
 }
