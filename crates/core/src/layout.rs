@@ -223,7 +223,8 @@ mod tests {
         assert!(refused(&[KeyspaceId::LOCAL]));
         assert!(refused(&[KeyspaceId::DEFAULT, KeyspaceId::RAFT]));
         assert!(refused(&[KeyspaceId(7), KeyspaceId::DEFAULT, KeyspaceId(7)]));
-        assert!(!refused(&[KeyspaceId(u32::MAX - 1), KeyspaceId::DEFAULT]));
+        assert!(!refused(&[KeyspaceId(u32::MAX - 2), KeyspaceId::DEFAULT]));
+        assert!(refused(&[KeyspaceId::QUARANTINE]));
     }
 
     #[test]

@@ -25,9 +25,9 @@ impl MemoryStore {
         self.durable
     }
 
-    /// How many records there are.
+    /// How many records of clients there are.
     pub(super) fn records(&self) -> usize {
-        self.records.len()
+        self.records.keys().filter(|(keyspace, ..)| !keyspace.is_local()).count()
     }
 
     /// Loses all records; the log goes on where it was.

@@ -98,6 +98,11 @@ impl World {
                 world.connect(id(a), id(b));
             }
         }
+        // New leaderless replicas want to be woken at once, and write down that they are.
+        for node in (1..=count).filter(|_| mode == Mode::Eventual).map(id) {
+            world.turn(node, In::Deadline);
+            world.sync(node);
+        }
         world
     }
 

@@ -40,12 +40,16 @@ use crate::leaderless::{Limits, Mutation};
 
 use super::world::{PARTITION, World, delete, expiring, get, id, put, scan};
 
+/// What a script says that waits for a message which nobody has sent.
+const NOTHING: &str = "nothing is under way there";
+
 #[test]
 fn the_scripts_tell_what_happens() {
     let update = std::env::var_os("KVORUM_UPDATE_GOLDEN").is_some();
     for path in scripts() {
         let script = fs::read_to_string(&path).unwrap();
         let actual = run(&script, None);
+        assert!(!actual.contains(NOTHING), "{}: {NOTHING}", path.display());
         if update {
             fs::write(&path, actual).unwrap();
         } else {
@@ -196,7 +200,10 @@ fn ask(world: &mut World, n: &str, op: Op, level: &[&str]) {
 fn between(world: &mut World, from: &str, to: &str, act: fn(&mut World, usize)) {
     let (from, to) = (node(from), node(to));
     let count = world.flights.iter().filter(|f| (f.from, f.to) == (from, to)).count();
-    assert!(count > 0, "nothing is under way from {from} to {to}");
+    if count == 0 {
+        // Where a rule is left out; otherwise it is a mistake in the script.
+        world.trace.push(NOTHING.to_owned());
+    }
     for _ in 0..count {
         let at = world.flights.iter().position(|f| (f.from, f.to) == (from, to)).unwrap();
         act(world, at);
