@@ -21,6 +21,7 @@
 //! the one rebuild; nothing a peer sends makes a replica keep state.
 
 mod answers;
+mod change;
 mod coordinator;
 mod floor;
 mod hint;

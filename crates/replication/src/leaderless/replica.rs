@@ -1,11 +1,10 @@
 //! One replica of a leaderless partition, and the coordinator of the requests it is given.
 
-use bytes::Bytes;
 use kvorum_core::{
-    Consistency, Error, Executed, Expiry, Hlc, KeyspaceId, Mono, NodeId, Op, Outcome, Record,
-    Reply, Request, Slot, Store, Version,
+    Error, Executed, Expiry, Hlc, KeyspaceId, Mono, NodeId, Op, Outcome, Reply, Request, Store,
 };
 
+use super::change::Change;
 use super::coordinator::{Client, Coordinator, Progress};
 use super::floor::Floor;
 use super::hint::{Hints, Replay};
@@ -52,15 +51,6 @@ enum Step {
     Scanned(NodeId, Option<ScannedPage>),
     Lost(NodeId),
     Wake,
-}
-
-/// What a client wants stored.
-struct Change {
-    keyspace: KeyspaceId,
-    key: Bytes,
-    value: Option<Bytes>,
-    expiry: Expiry,
-    tag: u32,
 }
 
 impl Replica {
@@ -408,39 +398,5 @@ impl Operation {
             | (Operation::Read(_), Step::Scanned(..))
             | (Operation::Scan(_), Step::Written(..) | Step::Held(..)) => Progress::Wait,
         }
-    }
-}
-
-impl Change {
-    /// Stamps the write and sends it, if enough members can take it.
-    fn start(
-        self,
-        at: &mut Coordinator<'_, '_>,
-        client: Client,
-        consistency: Consistency,
-    ) -> Outcome<Write> {
-        let slot = at.options.slot_of(self.keyspace, &self.key)?;
-        at.require(consistency.required(at.options.members.len()))?;
-        let mut version = at.ctx.clock.tick(at.ctx.now.wall_ms);
-        if at.options.stamps_with_wall_clock() {
-            version.hlc = Hlc::from_wall_ms(at.ctx.now.wall_ms);
-        }
-        let mut write = Write::new(at.options, client, consistency, self.record(slot, version));
-        write.send(at);
-        Ok(write)
-    }
-
-    fn record(self, slot: Slot, version: Version) -> Record {
-        let Change { keyspace, key, value, expiry, tag } = self;
-        // Zero would mean never.
-        let expire_ms = match expiry {
-            Expiry::Never => 0,
-            Expiry::At(wall_ms) => wall_ms.max(1),
-            Expiry::After(span) => {
-                let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-                version.hlc.wall_ms().saturating_add(span)
-            }
-        };
-        Record { keyspace, slot, key, version, tag, expire_ms, value }
     }
 }

@@ -71,6 +71,15 @@ impl Server<'_, '_> {
                 return (Status::Superseded(header.version), pending);
             }
             if header.version == record.version && !corrupt {
+                let promise = self.floor.refused_to_clients();
+                if kind == WriteKind::Client
+                    && header.version.hlc <= promise
+                    && !self.options.takes_late_writes()
+                {
+                    // A repair may have brought it after the promise: acknowledged now, it would lie
+                    // below the floor without any comparison having seen it.
+                    return (Status::Late(promise), pending);
+                }
                 return (Status::Applied { was_live }, pending);
             }
         }

@@ -316,6 +316,9 @@ impl Peer {
 
     fn on_answer(&mut self, at: &mut At<'_, '_>, step: u32, letter: Letter) {
         let Some(session) = &mut self.session else { return };
+        if let Letter::Opened(opening) = &letter {
+            at.floor.adopt(at.ctx, self.node, opening.floor);
+        }
         let flow = session.on_letter(at, step, letter);
         self.after(at, flow);
     }

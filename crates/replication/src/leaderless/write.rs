@@ -136,7 +136,7 @@ impl Write {
             }
             Status::Late(promise) => {
                 self.overtaken = self.overtaken.max(Some(promise));
-                self.may_hold.remove(members, from);
+                // A repair may have brought it there before.
                 self.votes.refuse(members, from);
             }
             Status::Rebuilding => self.votes.refuse(members, from),

@@ -227,7 +227,6 @@ impl Session {
     }
 
     fn on_opened(&mut self, at: &mut At<'_, '_>, theirs: &Opening) {
-        at.floor.adopt(at.ctx, self.with, theirs.floor);
         self.through = at.floor.promise().min(theirs.promise);
         let ours = opening(at.options, at.floor, at.ctx);
         let (first, last) = (*at.options.slots.start(), *at.options.slots.end());
