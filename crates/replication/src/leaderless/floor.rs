@@ -164,7 +164,10 @@ impl Floor {
     pub(super) fn begin_rebuild(&mut self, ctx: &mut Context<'_>) {
         self.clean.clear();
         (self.round, self.asked) = (None, None);
-        self.wanted.life = ctx.clock.tick(ctx.now.wall_ms);
+        // The node's own clock is not moved: this may be done while the wall clock is wrong.
+        let mut clock = ctx.clock.clone();
+        clock.observe(self.wanted.life.hlc);
+        self.wanted.life = clock.tick(ctx.now.wall_ms);
         self.wanted.incomplete = true;
         self.lost = false;
     }

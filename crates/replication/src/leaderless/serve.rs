@@ -70,17 +70,20 @@ impl Server<'_, '_> {
             if header.version > record.version {
                 return (Status::Superseded(header.version), pending);
             }
-            if header.version == record.version && !corrupt {
+            if header.version == record.version {
                 let promise = self.floor.refused_to_clients();
                 if kind == WriteKind::Client
                     && header.version.hlc <= promise
                     && !self.options.takes_late_writes()
                 {
                     // A repair may have brought it after the promise: acknowledged now, it would lie
-                    // below the floor without any comparison having seen it.
+                    // below the floor without any comparison having seen it. A whole copy of one that
+                    // is damaged comes as a repair.
                     return (Status::Late(promise), pending);
                 }
-                return (Status::Applied { was_live }, pending);
+                if !corrupt {
+                    return (Status::Applied { was_live }, pending);
+                }
             }
         }
         if let Some(late) = self.refuse_late(&record, kind, stored) {
