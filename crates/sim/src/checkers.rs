@@ -9,6 +9,7 @@
 //! The properties are listed at [`Property`]. A run is checked for all of them, whichever fails
 //! first, so that a rule that is left out shows everything it was good for.
 
+mod removed;
 mod strong;
 mod written;
 
@@ -18,6 +19,7 @@ use std::fmt;
 use kvorum_core::{Consistency, Mono, Version};
 
 use crate::history::{Ending, History, Kind, Operation};
+use removed::Removals;
 
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,16 +45,24 @@ pub enum Property {
     /// E1: after healing, a key's version is at least that of every write acknowledged by a
     /// quorum.
     NoAcknowledgedWriteLost,
+    /// E2: after healing, all replicas of a partition come to hold the same, and the sums by which
+    /// they are compared are those of what they hold.
+    ReplicasConverge,
     /// E3: a quorum read sees every write acknowledged by a quorum before it began.
     ReadsSeeAcknowledgedWrites,
     /// E4: quorum reads never go back, and no read goes behind the version it names itself.
     ReadsNeverGoBack,
+    /// E5: what a quorum has deleted is never seen again, unless it is written again.
+    DeletesStayDeleted,
     /// E6: a version names one write, and what is read is what that write wrote, to that key, and
     /// as long as it was to last.
     ReadsReturnWhatWasWritten,
     /// E7: a quorum write that began after another one, or a quorum read, was answered has the
     /// larger version.
     LaterWritesWin,
+    /// E8: the floor and the promise of a replica never go back while its disk is kept, and nothing
+    /// that a replica did not hold appears at or below its floor.
+    FloorsHold,
     /// E9: what a node remembers for members that have missed writes stays within its limits.
     HintsAreBounded,
     /// E10: after healing, operations succeed.
@@ -73,13 +83,16 @@ pub enum Property {
 
 impl Property {
     /// Every property.
-    pub const ALL: [Property; 13] = [
+    pub const ALL: [Property; 16] = [
         Property::DurableIsRecovered,
         Property::NoAcknowledgedWriteLost,
+        Property::ReplicasConverge,
         Property::ReadsSeeAcknowledgedWrites,
         Property::ReadsNeverGoBack,
+        Property::DeletesStayDeleted,
         Property::ReadsReturnWhatWasWritten,
         Property::LaterWritesWin,
+        Property::FloorsHold,
         Property::HintsAreBounded,
         Property::RecoversAfterHealing,
         Property::StrongIsLinearizable,
@@ -95,10 +108,13 @@ impl Property {
         match self {
             Property::DurableIsRecovered => "D1",
             Property::NoAcknowledgedWriteLost => "E1",
+            Property::ReplicasConverge => "E2",
             Property::ReadsSeeAcknowledgedWrites => "E3",
             Property::ReadsNeverGoBack => "E4",
+            Property::DeletesStayDeleted => "E5",
             Property::ReadsReturnWhatWasWritten => "E6",
             Property::LaterWritesWin => "E7",
+            Property::FloorsHold => "E8",
             Property::HintsAreBounded => "E9",
             Property::RecoversAfterHealing => "E10",
             Property::StrongIsLinearizable => "S1",
@@ -115,10 +131,13 @@ impl fmt::Display for Property {
         let text = match self {
             Property::DurableIsRecovered => "what was durable is recovered",
             Property::NoAcknowledgedWriteLost => "no acknowledged write is lost",
+            Property::ReplicasConverge => "replicas converge after healing",
             Property::ReadsSeeAcknowledgedWrites => "quorum reads see acknowledged writes",
             Property::ReadsNeverGoBack => "reads never go back",
+            Property::DeletesStayDeleted => "deletes stay deleted",
             Property::ReadsReturnWhatWasWritten => "reads return what was written",
             Property::LaterWritesWin => "later quorum writes win",
+            Property::FloorsHold => "floors hold",
             Property::HintsAreBounded => "hints stay within their limits",
             Property::RecoversAfterHealing => "operations succeed after healing",
             Property::StrongIsLinearizable => "strong operations happen one after the other",
@@ -144,7 +163,25 @@ pub struct Circumstances {
     pub epoch_ms: u64,
     /// How far any wall clock has ever been off, in milliseconds.
     pub clock_error_ms: u64,
+    /// How long what is deleted or has expired is kept at least, in milliseconds by the clocks.
+    pub gc_lag_ms: u64,
 }
+
+impl Circumstances {
+    /// What the slowest clock may have shown at a time.
+    fn earliest_ms(&self, at: Mono) -> u64 {
+        (self.epoch_ms + at.0 / 1000).saturating_sub(self.clock_error_ms + ROUNDING_MS)
+    }
+
+    /// What the fastest clock may have shown at a time.
+    const fn latest_ms(&self, at: Mono) -> u64 {
+        self.epoch_ms + at.0 / 1000 + self.clock_error_ms + ROUNDING_MS
+    }
+}
+
+/// The tolerance of comparisons of wall clocks besides their error, in milliseconds: clocks are
+/// read in whole milliseconds.
+const ROUNDING_MS: u64 = 2;
 
 /// Checks the history of a strong keyspace. Returns the first violation of each property.
 pub(crate) fn check_strong(
@@ -172,12 +209,16 @@ pub fn check(history: &History, circumstances: Circumstances) -> Vec<Violation> 
         // What scans told was noted when they ended.
         operations.sort_by_key(|operation| operation.invoked);
         note(written::reads_return_what_was_written(operations, circumstances));
-        note(ordered(operations, acknowledged, told, Property::ReadsSeeAcknowledgedWrites));
+        let removals = Removals::of(operations, circumstances);
+        let ordered =
+            |earlier, later, property| ordered(operations, (earlier, later), property, &removals);
+        note(ordered(acknowledged, told, Property::ReadsSeeAcknowledgedWrites));
+        note(ordered(deleted, shown, Property::DeletesStayDeleted));
         note(written::unlisted_keys_are_gone(operations, acknowledged));
-        note(ordered(operations, repaired, repaired, Property::ReadsNeverGoBack));
-        note(tokens_are_honoured(operations));
+        note(ordered(repaired, repaired, Property::ReadsNeverGoBack));
+        note(tokens_are_honoured(operations, &removals));
         note(later_writes_win(operations));
-        note(nothing_is_lost(operations, circumstances));
+        note(nothing_is_lost(operations, circumstances, &removals));
     }
     found.into_values().collect()
 }
@@ -193,6 +234,17 @@ fn acknowledged(operation: &Operation) -> Option<(Mono, Option<Version>)> {
         }
         _ => None,
     }
+}
+
+/// Quorum deletions.
+fn deleted(operation: &Operation) -> Option<(Mono, Option<Version>)> {
+    acknowledged(operation).filter(|_| operation.kind == Kind::Delete)
+}
+
+/// Values that a quorum of replicas showed.
+fn shown(operation: &Operation) -> Option<(Mono, Option<Version>)> {
+    let is_value = matches!(operation.completed, Some((_, Ending::Found(_))));
+    told(operation).filter(|_| is_value)
 }
 
 /// Everything that a quorum of replicas told: reads, and what scans list.
@@ -233,12 +285,13 @@ fn floors<'a>(
 
 fn ordered(
     operations: &[&Operation],
-    earlier: Select,
-    later: Select,
+    (earlier, later): (Select, Select),
     property: Property,
+    removals: &Removals,
 ) -> Result<(), Violation> {
     for (operation, floor) in floors(operations, earlier) {
-        if later(operation).is_some_and(|(_, version)| version < floor) {
+        let below_it = |(at, version)| version < floor && !removals.explain(version, floor, at);
+        if later(operation).is_some_and(below_it) {
             return Err(below(property, operation, floor));
         }
     }
@@ -246,14 +299,15 @@ fn ordered(
 }
 
 /// A read that names a version shows at least that one, at any consistency.
-fn tokens_are_honoured(operations: &[&Operation]) -> Result<(), Violation> {
+fn tokens_are_honoured(operations: &[&Operation], removals: &Removals) -> Result<(), Violation> {
     for operation in operations {
-        let shown = match operation.completed {
-            Some((_, Ending::Found(seen))) => Some(seen.version),
-            Some((_, Ending::Missing(version))) => version,
+        let (at, shown) = match operation.completed {
+            Some((at, Ending::Found(seen))) => (at, Some(seen.version)),
+            Some((at, Ending::Missing(version))) => (at, version),
             _ => continue,
         };
-        if shown < operation.min_version {
+        let wanted = operation.min_version;
+        if shown < wanted && !removals.explain(shown, wanted, at) {
             return Err(below(Property::ReadsNeverGoBack, operation, operation.min_version));
         }
     }
@@ -271,7 +325,11 @@ fn later_writes_win(operations: &[&Operation]) -> Result<(), Violation> {
     Ok(())
 }
 
-fn nothing_is_lost(operations: &[&Operation], world: Circumstances) -> Result<(), Violation> {
+fn nothing_is_lost(
+    operations: &[&Operation],
+    world: Circumstances,
+    removals: &Removals,
+) -> Result<(), Violation> {
     let must_survive = |operation: &&Operation| match operation.completed {
         Some((at, Ending::Written(version)))
             if at < world.healed
@@ -289,13 +347,13 @@ fn nothing_is_lost(operations: &[&Operation], world: Circumstances) -> Result<()
         if !last_look {
             continue;
         }
-        let Some((_, seen)) = repaired(operation) else {
+        let Some((at, seen)) = repaired(operation) else {
             return Err(Violation {
                 property: Property::RecoversAfterHealing,
                 details: format!("the read of key {} failed: {operation:?}", operation.key),
             });
         };
-        if seen < floor {
+        if seen < floor && !removals.explain(seen, floor, at) {
             return Err(below(Property::NoAcknowledgedWriteLost, operation, floor));
         }
     }

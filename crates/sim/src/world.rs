@@ -175,11 +175,13 @@ impl World {
 
     fn judge(mut self) -> Outcome {
         self.watch_clocks();
+        let gc_lag = self.settings.shard.leaderless.gc_lag;
         let circumstances = Circumstances {
             healed: self.healed.unwrap_or(self.now),
             disks_kept: !self.nemesis.touched_disks(),
             epoch_ms: EPOCH_MS,
             clock_error_ms: self.clock_error_ms,
+            gc_lag_ms: u64::try_from(gc_lag.as_millis()).unwrap_or(u64::MAX),
         };
         if let Some(details) = self.clients.nonsense.first().cloned() {
             self.violated(Property::ReadsReturnWhatWasWritten, details);

@@ -24,16 +24,24 @@ fn operation(kind: Kind, invoked: u64, completed: u64, ending: Ending) -> Operat
 }
 
 fn verdicts(operations: &[Operation], healed: u64) -> Vec<Property> {
-    let mut history = History::default();
-    for operation in operations {
-        history.invoke(*operation);
-    }
-    let circumstances = Circumstances {
+    verdicts_in(operations, circumstances(healed))
+}
+
+const fn circumstances(healed: u64) -> Circumstances {
+    Circumstances {
         healed: Mono(healed),
         disks_kept: true,
         epoch_ms: EPOCH_MS,
         clock_error_ms: 10,
-    };
+        gc_lag_ms: 1_000,
+    }
+}
+
+fn verdicts_in(operations: &[Operation], circumstances: Circumstances) -> Vec<Property> {
+    let mut history = History::default();
+    for operation in operations {
+        history.invoke(*operation);
+    }
     check(&history, circumstances).into_iter().map(|violation| violation.property).collect()
 }
 
@@ -79,6 +87,32 @@ fn a_lost_write_is_found() {
     let both = [Property::NoAcknowledgedWriteLost, Property::ReadsSeeAcknowledgedWrites];
     assert_eq!(verdicts(&lost, 50), both);
     assert_eq!(verdicts(&lost, 200), [Property::ReadsSeeAcknowledgedWrites]);
+}
+
+#[test]
+fn a_deletion_that_comes_back_is_found() {
+    let back = [put(1, 1, 5, 10), delete(6, 7, 11), get(1, 10, 8, 9)];
+    let both = [Property::ReadsSeeAcknowledgedWrites, Property::DeletesStayDeleted];
+    assert_eq!(verdicts(&back, 200), both);
+    let again = [put(1, 1, 5, 10), delete(6, 7, 11), put(2, 8, 9, 12), get(2, 12, 10, 11)];
+    assert_eq!(verdicts(&again, 200), []);
+}
+
+#[test]
+fn nothing_is_left_of_a_deletion_that_all_have_agreed_to_forget() {
+    // Versions begin in 2020; the world begins two seconds later.
+    let epoch_ms = Hlc(0).wall_ms() + 2_000;
+    let world = Circumstances { epoch_ms, ..circumstances(200) };
+    let forgotten = [delete(6, 7, 11), missing(None, 8, 9)];
+    assert_eq!(verdicts_in(&forgotten, world), []);
+    let early = Circumstances { gc_lag_ms: 3_000, ..world };
+    assert_eq!(verdicts_in(&forgotten, early), [Property::ReadsSeeAcknowledgedWrites]);
+    let lasting = [put(1, 6, 7, 11), missing(None, 8, 9)];
+    assert_eq!(verdicts_in(&lasting, world), [Property::ReadsSeeAcknowledgedWrites]);
+    let mut wanted = at(Consistency::One, missing(None, 8, 9));
+    wanted.min_version = Some(version(11));
+    assert_eq!(verdicts_in(&[delete(6, 7, 11), wanted], world), []);
+    assert_eq!(verdicts_in(&[put(1, 6, 7, 11), wanted], world), [Property::ReadsNeverGoBack]);
 }
 
 #[test]

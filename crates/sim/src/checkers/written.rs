@@ -8,10 +8,6 @@ use kvorum_core::{Executed, Mono, Version};
 use super::{Circumstances, Property, Select, Violation, floors};
 use crate::history::{Ending, Kind, Operation, Seen, Written};
 
-/// The tolerance of comparisons of wall clocks besides their error, in milliseconds: clocks are
-/// read in whole milliseconds.
-const ROUNDING_MS: u64 = 2;
-
 fn wrong(details: String) -> Violation {
     Violation { property: Property::ReadsReturnWhatWasWritten, details }
 }
@@ -88,7 +84,7 @@ impl<'a> Writes<'a> {
         if (before.number, before.len, before.expire_ms) != (number, len, expire_ms) {
             return Err("the version names another value as well");
         }
-        if expire_ms != 0 && expire_ms < self.earliest_ms(asked) {
+        if expire_ms != 0 && expire_ms < self.world.earliest_ms(asked) {
             return Err("it had expired");
         }
         if let Some(write) = self.acknowledged.get(&version) {
@@ -107,7 +103,7 @@ impl<'a> Writes<'a> {
         if len != written.len || (expire_ms == 0) != (written.ttl_ms == 0) {
             return Err("it was written with another length or another expiry");
         }
-        if expire_ms != 0 && expire_ms < self.earliest_ms(write.invoked) + written.ttl_ms {
+        if expire_ms != 0 && expire_ms < self.world.earliest_ms(write.invoked) + written.ttl_ms {
             return Err("it expires too early");
         }
         match write.completed {
@@ -117,7 +113,7 @@ impl<'a> Writes<'a> {
                 Err("its write was acknowledged under an older version")
             }
             Some((done, Ending::Written(_)))
-                if expire_ms != 0 && expire_ms > self.latest_ms(done) + written.ttl_ms =>
+                if expire_ms != 0 && expire_ms > self.world.latest_ms(done) + written.ttl_ms =>
             {
                 Err("it expires too late")
             }
@@ -132,7 +128,8 @@ impl<'a> Writes<'a> {
         version: Version,
         seen: Option<&Seen>,
     ) -> Result<(), &'static str> {
-        if seen.is_some_and(|seen| seen.expire_ms == 0 || seen.expire_ms > self.latest_ms(at)) {
+        if seen.is_some_and(|seen| seen.expire_ms == 0 || seen.expire_ms > self.world.latest_ms(at))
+        {
             return Err("the version is that of a value that lasts");
         }
         let gone =
@@ -151,17 +148,7 @@ impl<'a> Writes<'a> {
     }
 
     fn has_passed(&self, write: &Operation, ttl_ms: u64, at: Mono) -> bool {
-        self.earliest_ms(write.invoked) + ttl_ms <= self.latest_ms(at)
-    }
-
-    /// What the slowest clock may have shown at a time.
-    fn earliest_ms(&self, at: Mono) -> u64 {
-        (self.world.epoch_ms + at.0 / 1000).saturating_sub(self.world.clock_error_ms + ROUNDING_MS)
-    }
-
-    /// What the fastest clock may have shown at a time.
-    fn latest_ms(&self, at: Mono) -> u64 {
-        self.world.epoch_ms + at.0 / 1000 + self.world.clock_error_ms + ROUNDING_MS
+        self.world.earliest_ms(write.invoked) + ttl_ms <= self.world.latest_ms(at)
     }
 }
 

@@ -6,8 +6,13 @@ use super::*;
 use crate::history::Written;
 use crate::strong::object::Asked;
 
-const WORLD: Circumstances =
-    Circumstances { healed: Mono(0), disks_kept: true, epoch_ms: 0, clock_error_ms: 10 };
+const WORLD: Circumstances = Circumstances {
+    healed: Mono(0),
+    disks_kept: true,
+    epoch_ms: 0,
+    clock_error_ms: 10,
+    gc_lag_ms: 0,
+};
 
 const fn written(number: u64, ttl_ms: u64) -> Written {
     Written { number, len: 20, ttl_ms }

@@ -1,0 +1,66 @@
+//! What may have been removed for good: deletions and expired values, once all replicas have agreed
+//! that everything as old has reached them.
+//!
+//! From then on a read finds nothing at all, not even the version of the deletion. So "nothing" is
+//! not below a version of which nothing needs to be left any more.
+
+use std::collections::BTreeMap;
+
+use kvorum_core::{Mono, Version, limits};
+
+use super::Circumstances;
+use crate::history::{Ending, Kind, Operation, Written};
+
+/// A value that lasts.
+const NEVER: u64 = u64::MAX;
+
+/// Of one key, from when on nothing needs to be left of a version.
+pub(super) struct Removals {
+    /// When the value of a version was over, in milliseconds since 1970; as far as was told.
+    over_ms: BTreeMap<Version, u64>,
+    world: Circumstances,
+}
+
+impl Removals {
+    pub(super) fn of(operations: &[&Operation], world: Circumstances) -> Removals {
+        let mut over_ms: BTreeMap<Version, u64> = BTreeMap::new();
+        for operation in operations {
+            let (version, over) = match operation.completed {
+                Some((_, Ending::Written(version))) => (version, over(operation.kind, version)),
+                Some((_, Ending::Found(seen))) => match seen.expire_ms {
+                    0 => (seen.version, NEVER),
+                    expire_ms => (seen.version, expire_ms),
+                },
+                // Whichever it is, it was over by then.
+                Some((_, Ending::Missing(Some(version)))) => (version, version.hlc.wall_ms()),
+                _ => continue,
+            };
+            let known = over_ms.entry(version).or_insert(over);
+            *known = over.max(*known);
+        }
+        Removals { over_ms, world }
+    }
+
+    /// Whether a client may be shown nothing at `at` where the key has, or had, a version.
+    pub(super) fn explain(
+        &self,
+        shown: Option<Version>,
+        version: Option<Version>,
+        at: Mono,
+    ) -> bool {
+        let over_ms = version.and_then(|version| self.over_ms.get(&version));
+        let Some(over_ms) = over_ms.filter(|_| shown.is_none()) else { return false };
+        // Members agree on a moment that lies that far back by their own clocks, or a little less.
+        let latest_ms = self.world.latest_ms(at) + limits::MAX_SKEW_MS;
+        over_ms.saturating_add(self.world.gc_lag_ms) <= latest_ms
+    }
+}
+
+/// When what a write stores under a version is over.
+fn over(kind: Kind, version: Version) -> u64 {
+    match kind {
+        Kind::Put(Written { ttl_ms: 0, .. }) | Kind::Get | Kind::Scan => NEVER,
+        Kind::Put(Written { ttl_ms, .. }) => version.hlc.wall_ms().saturating_add(ttl_ms),
+        Kind::Delete => version.hlc.wall_ms(),
+    }
+}
