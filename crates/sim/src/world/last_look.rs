@@ -1,13 +1,14 @@
 //! The last look: when all faults are over and everything has settled, every node serves and
 //! nothing is lost.
 
+use kvorum_core::KeyspaceId;
 use kvorum_shard::In;
 
 use super::{Event, World};
 use crate::checkers::Property;
 use crate::host::Host;
 use crate::node::Node;
-use crate::trace;
+use crate::{strong, trace};
 
 /// How often clients try one of the last operations on a strong object.
 const LOOKS: usize = 3;
@@ -77,8 +78,8 @@ impl World {
         self.push(host, In::Request { ticket, request });
     }
 
-    /// The end: no node has been rebuilding all the time, and all replicas of a strong partition hold
-    /// the same.
+    /// The end: no node has been rebuilding all the time, and all replicas of a partition hold the
+    /// same.
     pub(super) fn end(&mut self) {
         self.ended = true;
         let incomplete = self.incomplete.first().and_then(|host| self.hosts.get(*host));
@@ -86,8 +87,13 @@ impl World {
             let details = format!("node {id} goes on rebuilding a partition");
             self.violated(Property::RecoversAfterHealing, details);
         }
-        if let Err(details) = self.compare_replicas() {
+        if let Err(details) = self.compare_replicas(strong::KEYSPACE) {
             self.violated(Property::StrongRecoversAfterHealing, details);
+        }
+        let eventual = KeyspaceId::DEFAULT;
+        let sums = self.recompute_sums(eventual);
+        if let Err(details) = sums.and_then(|()| self.compare_replicas(eventual)) {
+            self.violated(Property::ReplicasConverge, details);
         }
     }
 }

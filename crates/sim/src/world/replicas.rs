@@ -1,11 +1,11 @@
-//! What the replicas of strong partitions hold when everything has come to rest.
+//! What the replicas of partitions hold when everything has come to rest.
 
 use kvorum_core::{
-    Cursor, Header, NodeId, PartitionId, ReadError, ScanLimit, Slot, Store as _, Want,
+    Cursor, Header, KeyspaceId, NodeId, PartitionId, ReadError, SLOTS, ScanLimit, Slot, Store as _,
+    Want, digest,
 };
 
 use super::World;
-use crate::strong;
 
 const EVERYTHING: ScanLimit = ScanLimit { items: usize::MAX, bytes: usize::MAX };
 
@@ -13,17 +13,17 @@ const EVERYTHING: ScanLimit = ScanLimit { items: usize::MAX, bytes: usize::MAX }
 type Held = (Vec<u8>, Header, Option<Vec<u8>>);
 
 impl World {
-    /// Compares what the replicas of each strong partition hold.
+    /// Compares what the replicas of each partition of a keyspace hold.
     ///
     /// # Errors
     /// The first difference.
-    pub(super) fn compare_replicas(&mut self) -> Result<(), String> {
-        let partitions: Vec<PartitionId> = self.layout.partitions(strong::KEYSPACE).collect();
+    pub(super) fn compare_replicas(&mut self, keyspace: KeyspaceId) -> Result<(), String> {
+        let partitions: Vec<PartitionId> = self.layout.partitions(keyspace).collect();
         for partition in partitions {
             let members = self.layout.replicas(partition).to_vec();
             let held: Vec<(NodeId, Vec<Held>)> = members
                 .into_iter()
-                .filter_map(|node| Some((node, self.held(node, partition)?)))
+                .filter_map(|node| Some((node, self.held(node, keyspace, partition)?)))
                 .collect();
             let pairs = held.iter().zip(held.iter().skip(1));
             for ((one, here), (other, there)) in pairs {
@@ -35,24 +35,55 @@ impl World {
         Ok(())
     }
 
+    /// Compares the sums that each store keeps of a keyspace with those of what it holds.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub(super) fn recompute_sums(&mut self, keyspace: KeyspaceId) -> Result<(), String> {
+        for host in &mut self.hosts {
+            let Some(node) = &mut host.node else { continue };
+            for slot in (0..SLOTS).filter_map(Slot::new) {
+                let from = Cursor::start_of(slot);
+                let page = node.store.page(keyspace, &from, slot, b"", EVERYTHING, Want::Header);
+                let items = page.items.iter().map(|(record, stored)| (&*record.key, stored.header));
+                let bits = node.store.bucket_bits(keyspace, slot);
+                let recomputed = digest::sums(node.store.digest_seed(), keyspace, items, bits);
+                let kept = node.store.bucket_sums(keyspace, slot, bits);
+                if kept != recomputed {
+                    return Err(format!("node {} keeps wrong sums of slot {slot:?}", host.id));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What a node holds of a partition; nothing if it is down.
-    fn held(&mut self, node: NodeId, partition: PartitionId) -> Option<Vec<Held>> {
+    fn held(
+        &mut self,
+        node: NodeId,
+        keyspace: KeyspaceId,
+        partition: PartitionId,
+    ) -> Option<Vec<Held>> {
         let slots = self.layout.slots(partition)?;
         let host = self.host_of(node);
         let store = &mut self.host(host)?.node.as_mut()?.store;
         let from = Cursor::start_of(*slots.start());
         let last = *slots.end();
-        let page = store.page(strong::KEYSPACE, &from, last, b"", EVERYTHING, Want::Header);
-        // What has expired is removed by each replica in its own time.
+        let page = store.page(keyspace, &from, last, b"", EVERYTHING, Want::Header);
+        // What is deleted or has expired is removed by each replica in its own time.
         let wall_ms = self.hosts.iter().map(|host| host.now(self.now).wall_ms).max().unwrap_or(0);
-        let present = page.items.into_iter().filter(|(_, stored)| {
-            stored.header.expire_ms == 0 || stored.header.expire_ms > wall_ms
-        });
-        let present: Vec<_> = present.collect();
+        let lag = self.settings.shard.leaderless.gc_lag.as_millis();
+        let lag_ms = u64::try_from(lag).unwrap_or(u64::MAX);
+        let remains = |header: &Header| match header.tombstone {
+            true => header.version.hlc.wall_ms().saturating_add(lag_ms) > wall_ms,
+            false => header.expire_ms == 0 || header.expire_ms > wall_ms,
+        };
+        let present: Vec<_> =
+            page.items.into_iter().filter(|(_, stored)| remains(&stored.header)).collect();
         let store = &mut self.host(host)?.node.as_mut()?.store;
         let mut held = Vec::new();
         for (record, stored) in present {
-            let value = match store.value(strong::KEYSPACE, Slot::of(&record.key), &record.key) {
+            let value = match store.value(keyspace, record.slot, &record.key) {
                 Ok(found) => found.map(|(_, value)| value.to_vec()),
                 Err(ReadError::Corrupt(_)) => None,
             };
