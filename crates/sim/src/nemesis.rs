@@ -33,6 +33,8 @@ enum Fault {
     KillAll,
     /// A node stops in order: it hands over what it leads first.
     Leave,
+    /// A node is killed and does not come back soon.
+    Absence,
     PowerCut,
     PowerCutAll,
     /// Processes are killed; what they had written and not synced is lost when the power fails
@@ -129,11 +131,12 @@ impl World {
 
     fn possible_faults(&self) -> Vec<Fault> {
         let allowed = self.settings.faults;
-        let groups: [(bool, &[Fault]); 8] = [
+        let groups: [(bool, &[Fault]); 9] = [
             (
                 allowed.kills,
                 &[Fault::Kill, Fault::Kill, Fault::KillAll, Fault::Leave, Fault::Leave],
             ),
+            (allowed.absences, &[Fault::Absence]),
             (allowed.power, POWER_CUTS),
             (
                 allowed.kills && allowed.power,
@@ -154,6 +157,7 @@ impl World {
             Fault::PowerCut => self.kill(host, true),
             Fault::KillAll => (0..self.hosts.len()).for_each(|host| self.kill(host, false)),
             Fault::Leave => self.leave(host),
+            Fault::Absence => self.send_away(host),
             Fault::PowerCutAll => self.cut_power(None),
             Fault::KillThenPowerCut => {
                 self.kill(host, false);
@@ -224,6 +228,13 @@ impl World {
         let quick = self.nemesis.chance.permille(300);
         let most = if quick { 50_000 } else { 5_000_000 };
         let wait = self.nemesis.chance.between(1_000, most);
+        self.after(wait, Event::Start { host });
+    }
+
+    /// Kills a node for longer than hints are kept and floors lag.
+    fn send_away(&mut self, host: usize) {
+        self.crash(host, false);
+        let wait = self.nemesis.chance.between(5_000_000, 25_000_000);
         self.after(wait, Event::Start { host });
     }
 

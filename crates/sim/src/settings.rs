@@ -67,6 +67,8 @@ pub struct Faults {
     pub kills: bool,
     /// Machines lose power.
     pub power: bool,
+    /// Nodes are away for longer than anything waits for them.
+    pub absences: bool,
     /// Processes are stopped for a while.
     pub pauses: bool,
     /// The network is cut, in one direction or both.
@@ -110,6 +112,7 @@ impl Settings {
             clocks: chance.permille(400),
             disks: chance.permille(300),
             space: chance.permille(100),
+            absences: Chance::new(seed ^ 0xab5e_9ce5).permille(400),
         };
         // What the only copy loses nobody can restore.
         faults.disks &= replicas > 1;
@@ -188,12 +191,21 @@ impl Settings {
         options
     }
 
-    /// Hints or none, often so few that they overflow. Drawn apart, so that it changes nothing else
-    /// of the seed.
+    /// Hints or none, often so few that they overflow; sessions that often do not come to the end
+    /// of what there is to repair; and deletions that end within seconds, so that a run sees that
+    /// many times. Drawn apart, so that it changes nothing else of the seed.
     fn leaderless(seed: u64) -> leaderless::Limits {
-        let mut chance = Chance::new(seed ^ 0x0068_696e_7473);
-        let mut limits = leaderless::Limits::SERVER;
-        limits.hints = chance.permille(700);
+        let mut chance = Chance::new(seed ^ 0x1eade_7e55);
+        let mut limits = leaderless::Limits {
+            hints: chance.permille(700),
+            settle: Duration::from_millis(chance.between(100, 2_000)),
+            session_patience: Duration::from_secs(2),
+            // More than the deadline of a request.
+            gc_lag: Duration::from_millis(chance.between(2_000, 8_000)),
+            gc_interval: Duration::from_millis(chance.between(300, 3_000)),
+            quarantine_bytes: 16 << 10,
+            ..leaderless::Limits::SERVER
+        };
         if chance.permille(400) {
             limits.hint_keys = chance.index(4);
         }
@@ -205,6 +217,10 @@ impl Settings {
         }
         if chance.permille(200) {
             limits.hint_window = Duration::from_secs(chance.between(0, 10));
+        }
+        if chance.permille(300) {
+            limits.session_items = 4;
+            limits.session_buckets = 2;
         }
         limits
     }
