@@ -153,6 +153,11 @@ impl Groups {
         self.entries.iter().flatten().filter(|entry| entry.rebuild.is_some()).count()
     }
 
+    /// The floor of a group that has one.
+    pub(crate) fn floor(&self, partition: PartitionId) -> Option<Hlc> {
+        self.entries.get(self.index(partition)?)?.as_ref()?.group.floor()
+    }
+
     /// The lowest floor of the groups of each placement that have one.
     pub(crate) fn floors(&self) -> BTreeMap<u16, Hlc> {
         let mut lowest: BTreeMap<u16, Hlc> = BTreeMap::new();

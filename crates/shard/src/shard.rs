@@ -205,6 +205,12 @@ impl Shard {
         self.links.durable(peer)
     }
 
+    /// The floor of an eventual partition that this node holds.
+    #[must_use]
+    pub fn floor(&self, partition: PartitionId) -> Option<Hlc> {
+        self.groups.floor(partition)
+    }
+
     /// Whether a peer is connected.
     #[must_use]
     pub fn is_up(&self, node: NodeId) -> bool {

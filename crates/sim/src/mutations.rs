@@ -28,10 +28,11 @@ impl Mutation {
     /// the groups' random histories.
     pub fn noticed_by_simulation() -> impl Iterator<Item = (Mutation, &'static [Property])> {
         use Property::{
-            AnswersAreNotTooOld as S5, DurableIsRecovered as D1, HintsAreBounded as E9,
-            IncrementsCountOnce as S3, LaterWritesWin as E7, NoAcknowledgedWriteLost as E1,
-            NotExecutedNeverShows as S2, ReadsNeverGoBack as E4, ReadsReturnWhatWasWritten as E6,
-            ReadsSeeAcknowledgedWrites as E3, RecoversAfterHealing as E10,
+            AnswersAreNotTooOld as S5, DeletesStayDeleted as E5, DurableIsRecovered as D1,
+            FloorsHold as E8, HintsAreBounded as E9, IncrementsCountOnce as S3,
+            LaterWritesWin as E7, NoAcknowledgedWriteLost as E1, NotExecutedNeverShows as S2,
+            ReadsNeverGoBack as E4, ReadsReturnWhatWasWritten as E6,
+            ReadsSeeAcknowledgedWrites as E3, RecoversAfterHealing as E10, ReplicasConverge as E2,
             StrongIsLinearizable as S1, StrongRecoversAfterHealing as S4,
         };
         use kvorum_replication::leaderless::Mutation as Group;
@@ -49,12 +50,15 @@ impl Mutation {
             (Log::CopyDead, &[D1]),
             (Log::TrustValues, &[E6]),
         ];
-        let groups: [(Group, &[Property]); 5] = [
+        let groups: [(Group, &[Property]); 8] = [
             (Group::RevealBeforeDurable, &[E1, E3]),
             (Group::CountSupersededInFirstAttempt, &[E7]),
             (Group::NonBlockingRepair, &[E4]),
             (Group::StampWithWallClock, &[E6]),
             (Group::UnboundedHints, &[E9]),
+            (Group::IgnoreDownInRound, &[E2, E5, E8]),
+            (Group::OneSessionEnough, &[E2]),
+            (Group::PurgeAboveFloor, &[E3, E4]),
         ];
         let raft: [(Raft, &[Property]); 10] = [
             (Raft::PromiseBeforeDurable, &[S1, S3]),

@@ -130,6 +130,12 @@ impl Node {
         })
     }
 
+    /// Identifies this life of its log.
+    #[must_use]
+    pub const fn log_id(&self) -> u128 {
+        self.recovery.log_id
+    }
+
     /// Whether the node serves, and holds all it should.
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -195,7 +195,7 @@ impl Settings {
     /// of what there is to repair; and deletions that end within seconds, so that a run sees that
     /// many times. Drawn apart, so that it changes nothing else of the seed.
     fn leaderless(seed: u64) -> leaderless::Limits {
-        let mut chance = Chance::new(seed ^ 0x1eade_7e55);
+        let mut chance = Chance::new(seed ^ 0x001e_ade7_e550);
         let mut limits = leaderless::Limits {
             hints: chance.permille(700),
             settle: Duration::from_millis(chance.between(100, 2_000)),

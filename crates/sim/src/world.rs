@@ -1,5 +1,6 @@
 //! The world of one run: machines, network, clients and faults on one virtual clock.
 
+mod floors;
 mod last_look;
 mod links;
 mod lives;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use kvorum_core::{Consistency, Keyspace, KeyspaceId, Layout, Mode, Mono, NodeId, layout};
 use kvorum_shard::In;
 
+use self::floors::Floors;
 use crate::chance::Chance;
 use crate::checkers::{self, Circumstances, Property, Violation};
 use crate::clients::Clients;
@@ -98,6 +100,7 @@ pub struct World {
     pub(crate) chance: Chance,
     pub(crate) nemesis: Nemesis,
     pub(crate) trace: Trace,
+    floors: Floors,
     events: BTreeMap<(Mono, u64), Event>,
     scheduled: u64,
     healed: Option<Mono>,
@@ -137,6 +140,7 @@ impl World {
             chance,
             nemesis,
             trace,
+            floors: Floors::default(),
             events: BTreeMap::new(),
             scheduled: 0,
             healed: None,
@@ -297,6 +301,7 @@ impl World {
             self.tick_node(host);
         }
         self.look_at_nodes();
+        self.watch_floors();
         self.after(TICK, Event::Tick);
     }
 

@@ -86,6 +86,11 @@ impl Floor {
         self.durable.floor
     }
 
+    /// The floor, once it was read from the store.
+    pub(super) fn known(&self) -> Option<Hlc> {
+        self.loaded.then_some(self.durable.floor)
+    }
+
     /// This replica takes no new writes of clients up to here. Durable.
     pub(super) const fn promise(&self) -> Hlc {
         self.durable.promise

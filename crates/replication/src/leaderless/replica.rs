@@ -358,7 +358,7 @@ impl Group for Replica {
     }
 
     fn floor(&self) -> Option<Hlc> {
-        Some(self.floor.floor())
+        self.floor.known()
     }
 
     fn root(&self, store: &dyn Store) -> Option<Root> {
