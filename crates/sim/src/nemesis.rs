@@ -202,11 +202,7 @@ impl World {
                     self.hosts.get(host).map(|machine| (host, machine.disk.snapshot()));
             }
             Fault::FillDisk => self.fill(host),
-            Fault::FreeDisk => {
-                if let Some(host) = self.host(host) {
-                    host.disk.set_capacity(None);
-                }
-            }
+            Fault::FreeDisk => self.free(host),
             Fault::SlowDisk => {
                 let low = self.nemesis.chance.between(20, 50_000);
                 if let Some(host) = self.host(host) {

@@ -14,6 +14,13 @@ impl World {
         host.disk.set_capacity(Some(used));
     }
 
+    /// Lets a disk take as much as it likes again.
+    pub(super) fn free(&mut self, host: usize) {
+        if let Some(host) = self.host(host) {
+            host.disk.set_capacity(None);
+        }
+    }
+
     /// Whether a disk may be harmed: only while every node is complete and no other disk is
     /// rotten, since what two of three replicas have lost cannot be restored.
     fn may_harm(&self, host: usize) -> bool {
