@@ -336,9 +336,14 @@ impl Floor {
             return;
         }
         let op = ids.next(ctx.clock.writer());
-        let round = Round::new(floor, members, op, ctx.now.mono + PATIENCE);
-        ask(ctx, &round, &FloorLetter::Propose(floor));
+        let me = ctx.me;
+        for &member in members.iter().filter(|member| **member != me) {
+            send(ctx, member, op, FloorLetter::Propose(floor));
+        }
+        let round = Round::new(floor, me, members, op, ctx.now.mono + PATIENCE);
+        let step = round.waiting();
         self.round = Some(round);
+        self.follow(options, ctx, ids, step);
     }
 
     /// Whether somebody began a round that came to no end.
@@ -350,6 +355,10 @@ impl Floor {
         let Some(round) = &mut self.round else { return };
         match step {
             Step::Wait => {}
+            Step::Promise(at) => {
+                let (_, op) = round.asked();
+                send(ctx, ctx.me, op, FloorLetter::Propose(at));
+            }
             Step::Ask(letter) => {
                 let pause = options.limits.gc_interval / QUESTIONS;
                 round.ask(options, ids.next(ctx.clock.writer()), ctx.now.mono + pause);

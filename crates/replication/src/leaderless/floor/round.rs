@@ -1,6 +1,7 @@
 //! The replica that raises the floor: one round, from the proposal to the commit.
 //!
-//! 1. Every member promises. One that declines, or does not answer, ends the round.
+//! 1. Every member promises, the proposer last: if its clock is far ahead the others decline, and it must
+//!    not have stopped its own clients. One that declines, or does not answer, ends the round.
 //! 2. The members are asked from time to time with whom they are clean, until every pair is.
 //! 3. They are asked once more. If all of them answer, and still have the lives under which they
 //!    promised, all are told to commit.
@@ -24,6 +25,8 @@ use crate::leaderless::Options;
 pub(super) struct Round {
     /// The proposed floor.
     floor: Hlc,
+    /// The proposer.
+    me: NodeId,
     /// All members.
     members: Vec<NodeId>,
     /// The members that have promised, with the lives of their data.
@@ -57,6 +60,8 @@ enum Kind {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Wait,
+    /// All others have promised: the proposer promises as well.
+    Promise(Hlc),
     /// Ask all members this.
     Ask(FloorLetter),
     /// Tell all members, and end.
@@ -66,11 +71,11 @@ pub(super) enum Step {
 }
 
 impl Round {
-    /// A round for `floor`, in which all `members` are asked for their promises under `op`.
-    pub(super) fn new(floor: Hlc, members: Vec<NodeId>, op: OpId, wake: Mono) -> Round {
+    /// A round of `me` for `floor`, in which all `members` are asked for their promises under `op`.
+    pub(super) fn new(floor: Hlc, me: NodeId, members: Vec<NodeId>, op: OpId, wake: Mono) -> Round {
         let question = Question { op, kind: Kind::Promise, heard: BTreeSet::new() };
         let (lives, clean) = (BTreeMap::new(), BTreeSet::new());
-        Round { floor, members, lives, clean, question, wake }
+        Round { floor, me, members, lives, clean, question, wake }
     }
 
     /// The members, and the id under which they are asked.
@@ -114,7 +119,7 @@ impl Round {
         }
         self.question.heard.insert(from);
         if self.question.heard.len() < self.members.len() {
-            return Step::Wait;
+            return self.waiting();
         }
         match self.question.kind {
             Kind::Promise => Step::Ask(FloorLetter::Ask),
@@ -125,6 +130,16 @@ impl Round {
                 floor: self.floor,
                 lives: self.lives.iter().map(|(node, life)| (*node, *life)).collect(),
             }),
+        }
+    }
+
+    /// What to do while answers are missing.
+    pub(super) fn waiting(&self) -> Step {
+        let Question { kind, ref heard, .. } = self.question;
+        let mut others = self.members.iter().filter(|node| **node != self.me);
+        match kind == Kind::Promise && others.all(|node| heard.contains(node)) {
+            true => Step::Promise(self.floor),
+            false => Step::Wait,
         }
     }
 
