@@ -5,10 +5,12 @@
 //! from redis-benchmark, for etcd from clients of our own. CPU time of all server processes per
 //! operation is the steadier figure on small machines, where load and servers share the cores.
 
+pub mod convergence;
 pub mod digests;
 mod etcd;
 pub mod failover;
 mod load;
+mod nodes;
 mod page;
 mod section;
 

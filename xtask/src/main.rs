@@ -16,6 +16,9 @@ cargo xtask COMMAND
   bench [--rounds N] [--scale X]
                   measure a cluster beside redis-server and write docs/benchmarks.md
   bench failover  kill leaders, measure how long writes stand still, and write its section there
+  bench convergence [--scale X]
+                  measure what it costs to keep replicas equal, and how soon they are after a node
+                  was away, and write its section there
   bench digests   measure what the sums that replicas compare cost a put, and write its section
                   there
   redis-suite [UNIT …]
@@ -31,6 +34,10 @@ fn main() -> Result<ExitCode> {
         ["tidy", "--lower"] => run_tidy(true),
         ["bench", "failover"] => {
             bench::failover::run(root()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["bench", "convergence", rest @ ..] => {
+            bench::convergence::run(root()?, bench::Options::parse(rest)?.scale)?;
             Ok(ExitCode::SUCCESS)
         }
         ["bench", "digests"] => {

@@ -29,12 +29,8 @@ impl Server {
     /// Three nodes of the release build (or of the binary that `KVORUM_BIN` names) with these flags,
     /// every write synced on a majority.
     pub(crate) fn cluster(root: &Path, folder: &Path, flags: &[&str]) -> Result<Server> {
-        let binary = match std::env::var_os("KVORUM_BIN") {
-            Some(binary) => PathBuf::from(binary),
-            None => build(root)?,
-        };
         let offset = free_offset()?;
-        let mut command = Command::new(binary);
+        let mut command = Command::new(binary(root)?);
         command.args(["dev", "--nodes", "3", "--base-port-offset", &offset.to_string()]);
         command.arg("--data-dir").arg(folder).arg("--").args(flags);
         let server = Server::start(6379 + offset, command, folder)?;
@@ -182,6 +178,14 @@ pub(crate) fn scratch_folder(purpose: &str) -> Result<PathBuf> {
     Ok(scratch)
 }
 
+/// The binary that `KVORUM_BIN` names, or else the release build of what is below `root`.
+pub(super) fn binary(root: &Path) -> Result<PathBuf> {
+    match std::env::var_os("KVORUM_BIN") {
+        Some(binary) => Ok(PathBuf::from(binary)),
+        None => build(root),
+    }
+}
+
 /// The release build of what is below `root`.
 fn build(root: &Path) -> Result<PathBuf> {
     let built = Command::new("cargo")
@@ -220,6 +224,14 @@ pub(super) fn local(port: u16) -> SocketAddr {
 
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(local(0))?.local_addr()?.port())
+}
+
+/// The first of so many ports that nobody uses now, and that the kernel does not hand out: a node
+/// that was stopped finds its ports free when it starts again.
+pub(super) fn free_block(ports: u16) -> Result<u16> {
+    let free = |port: u16| TcpListener::bind(local(port)).is_ok();
+    let mut blocks = (24_000..30_000).step_by(usize::from(ports));
+    blocks.find(|first| (0..ports).all(|port| free(first + port))).context("no free ports")
 }
 
 /// An offset at which three nodes find their ports free.

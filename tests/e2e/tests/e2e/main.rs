@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod convergence;
 mod crashes;
 mod damage;
 mod dev;

@@ -1,0 +1,154 @@
+//! Nodes that miss writes and deletions: they get them by themselves, and what was deleted never
+//! comes back, not even from an old disk.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use kvorum_e2e::resp::{Answer, Resp};
+use kvorum_e2e::{Cluster, Plan, Reader, http, within};
+
+/// How many keys there are.
+const KEYS: usize = 2_000;
+/// Of so many keys one is deleted.
+const DELETED: usize = 4;
+/// How long hints may take: clients see the others' writes within seconds of a node's return.
+const BY_HINTS: Duration = Duration::from_secs(10);
+/// How long two rounds and what follows from them may take.
+const BY_COMPARING: Duration = Duration::from_secs(30);
+/// How long it may take until nothing is left of deletions: they are kept for half a minute.
+const REMOVED: Duration = Duration::from_secs(150);
+
+fn plan() -> Plan {
+    Plan::nodes(3).with("default_mode", "eventual")
+}
+
+/// Sends a command with each key, ahead of the answers, and wants all of them acknowledged.
+fn with_each(port: u16, keys: impl Iterator<Item = usize> + Clone, command: &[&str]) {
+    let mut connection = Resp::connect(port).expect("the node takes connections");
+    for key in keys {
+        let name = format!("key{key}");
+        let mut words = command.iter().map(|word| word.as_bytes()).collect::<Vec<_>>();
+        words.insert(1, name.as_bytes());
+        let answer = connection.call(&words).expect("the node answers");
+        assert!(answer.error().is_none(), "{answer:?}");
+    }
+}
+
+fn deleted() -> impl Iterator<Item = usize> + Clone {
+    (0..KEYS).filter(|key| key % DELETED == 0)
+}
+
+fn lasting() -> impl Iterator<Item = usize> + Clone {
+    (0..KEYS).filter(|key| key % DELETED != 0)
+}
+
+/// Writes all keys through one node; a quarter of them is deleted and the others are written again
+/// while another one is away.
+fn miss(cluster: &mut Cluster, away: u32) {
+    let port = cluster.resp_ports()[0];
+    with_each(port, 0..KEYS, &["SET", "old"]);
+    await_equal(cluster, BY_HINTS);
+    cluster.node_mut(away).kill();
+    with_each(port, deleted(), &["DEL"]);
+    with_each(port, lasting(), &["SET", "new"]);
+}
+
+/// A hash of all that a node holds of its eventual keyspaces.
+fn digest(cluster: &Cluster, id: u32) -> Option<String> {
+    let answer = http::get(cluster.node(id).ports().http, "/v1/repair").ok()?;
+    answer.json()["digest"].as_str().map(str::to_owned)
+}
+
+fn await_equal(cluster: &Cluster, limit: Duration) {
+    within(limit, "all nodes hold the same", || {
+        let digests = [1, 2, 3].map(|id| digest(cluster, id));
+        (digests[0].is_some() && digests.iter().all(|one| *one == digests[0])).then_some(())
+    });
+}
+
+/// Reads everything from the copies of each node alone.
+fn verify(cluster: &Cluster) {
+    for port in cluster.resp_ports() {
+        let mut reader = Reader::of_one_replica(port);
+        for key in 0..KEYS {
+            let found = reader.get(&format!("key{key}"));
+            let expected = if key % DELETED == 0 { None } else { Some(&b"new"[..]) };
+            assert_eq!(found.as_deref(), expected, "key{key} through port {port}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_was_away_is_sent_what_it_missed() {
+    let mut cluster = plan().with("anti_entropy_interval", "0").start();
+    miss(&mut cluster, 3);
+    cluster.node_mut(3).start();
+    await_equal(&cluster, BY_HINTS);
+    verify(&cluster);
+}
+
+#[test]
+fn without_hints_replicas_find_out_what_one_of_them_misses() {
+    let plan = plan().with("hinted_handoff", "false").with("anti_entropy_interval", "5");
+    let mut cluster = plan.start();
+    miss(&mut cluster, 3);
+    cluster.node_mut(3).start();
+    await_equal(&cluster, BY_COMPARING);
+    verify(&cluster);
+}
+
+#[test]
+fn what_is_deleted_is_forgotten_by_all_nodes_and_an_old_disk_does_not_bring_it_back() {
+    let plan = plan().with("anti_entropy_interval", "2");
+    let mut cluster = plan.with("gc_lag", "31").with("gc_interval", "2").start();
+    let port = cluster.resp_ports()[0];
+    with_each(port, 0..KEYS, &["SET", "old"]);
+    await_equal(&cluster, BY_HINTS);
+    cluster.node_mut(3).kill();
+    let image = cluster.scratch().join("image");
+    copy(cluster.node(3).data_dir(), &image);
+    cluster.node_mut(3).start();
+    cluster.await_whole();
+    with_each(port, deleted(), &["DEL"]);
+    with_each(port, lasting(), &["SET", "new"]);
+    within(REMOVED, "nothing is left of the deletions", || {
+        let left = [1, 2, 3].map(|id| tombstones(&cluster, id));
+        (left == [Some(0); 3]).then_some(())
+    });
+    verify(&cluster);
+    cluster.node_mut(3).kill();
+    fs::remove_dir_all(cluster.node(3).data_dir()).expect("the data can be removed");
+    copy(&image, &cluster.node(3).data_dir().to_owned());
+    cluster.node_mut(3).start();
+    cluster.await_whole();
+    await_equal(&cluster, BY_COMPARING);
+    verify(&cluster);
+}
+
+/// How many deletions a node still keeps.
+fn tombstones(cluster: &Cluster, id: u32) -> Option<u64> {
+    let answer = http::get(cluster.node(id).ports().http, "/v1/repair").ok()?;
+    answer.json()["tombstones"].as_u64()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory can be made");
+    for entry in fs::read_dir(from).expect("the data is there") {
+        let entry = entry.expect("an entry can be read");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a file can be copied");
+    }
+}
+
+#[test]
+fn a_deletion_of_a_key_that_a_hung_node_holds_reaches_it() {
+    let cluster = plan().with("anti_entropy_interval", "0").start();
+    let port = cluster.resp_ports()[0];
+    with_each(port, 0..8, &["SET", "old"]);
+    cluster.node(3).freeze();
+    with_each(port, 0..8, &["DEL"]);
+    cluster.node(3).thaw();
+    await_equal(&cluster, BY_HINTS);
+    let mut reader = Resp::connect(cluster.resp_ports()[2]).expect("the node takes connections");
+    assert_eq!(reader.call(&[&b"EXISTS"[..], b"key0"]).expect("an answer"), Answer::Integer(0));
+}

@@ -1,0 +1,91 @@
+//! How soon a node that was away holds the same as the others, and that what was deleted meanwhile
+//! stays deleted when nothing is left of the deletions.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::load::{Act, Client};
+use super::{PATIENCE, await_equal, progress, scaled};
+use crate::bench::nodes::{self, NODES, Nodes};
+
+/// How many keys are written.
+const KEYS: u32 = 100_000;
+/// Writes and deletions per second.
+const PER_SECOND: u32 = 5_000;
+/// How long the node is away, in seconds.
+const AWAY_SECONDS: u32 = 60;
+/// Of so many keys one is deleted in each absence, and not written again.
+const DELETED: u32 = 10;
+/// The node that is away.
+const AWAY: usize = NODES - 1;
+
+pub(super) fn measure(nodes: &mut Nodes, scale: f64) -> Result<String> {
+    let seconds = scaled(AWAY_SECONDS, scale);
+    // More than the longest deadline of a request.
+    nodes.set("GC_LAG", "31");
+    nodes.set("GC_INTERVAL", "5");
+    nodes.start_all()?;
+    Client::connect(nodes.resp(0)?)?.write_all(0..KEYS)?;
+    let hints = absence(nodes, seconds, 0)?.as_secs_f64();
+    nodes.stop_all()?;
+    nodes.set("HINTED_HANDOFF", "false");
+    nodes.start_all()?;
+    let alone = absence(nodes, seconds, 1)?.as_secs_f64();
+    let removed = removed(nodes, 1)?;
+    let mut text = format!(
+        "A node is away for {seconds} s under {PER_SECOND} writes a second to {KEYS} keys, some of \
+         them deletions.\n\n| from its start until all replicas are equal | seconds |\n|---|---|\n"
+    );
+    writeln!(text, "| by hints | {hints:.1} |")?;
+    writeln!(text, "| without hints, comparing every 30 s | {alone:.1} |")?;
+    writeln!(
+        text,
+        "\nAll deletions were removed from all nodes later; of {removed} deleted keys none came back."
+    )?;
+    Ok(text)
+}
+
+/// Takes a node away, writes, and brings it back. Returns how long it takes from its start until
+/// all are equal. What is deleted, in this and all earlier absences, are the keys up to a remainder.
+fn absence(nodes: &mut Nodes, seconds: u32, remainder: u32) -> Result<Duration> {
+    progress(&format!("a node is away for {seconds} s"))?;
+    nodes.stop(AWAY)?;
+    let mut key = 0;
+    let next = || {
+        // It has no divisor in common with the number of keys, so that each has its turn.
+        key = (key + 7_919) % KEYS;
+        (key, if key % DELETED <= remainder { Act::Delete } else { Act::Set })
+    };
+    let span = Duration::from_secs(seconds.into());
+    let done = Client::connect(nodes.resp(0)?)?.pace(PER_SECOND, span, next)?;
+    ensure!(done > 0, "nothing was acknowledged");
+    let back = Instant::now();
+    nodes.start(AWAY)?;
+    nodes.await_ready(AWAY)?;
+    await_equal(nodes)?;
+    let took = back.elapsed();
+    none_is_back(nodes, remainder)?;
+    Ok(took)
+}
+
+/// Waits until nothing is left of the deletions, and looks for what was deleted. Returns how many
+/// keys that are.
+fn removed(nodes: &Nodes, remainder: u32) -> Result<usize> {
+    progress("waiting until the deletions are removed")?;
+    nodes::await_that("no deletion is left", PATIENCE, || {
+        Ok((nodes.metric("kvorum_tombstones")? < 1.0).then_some(()))
+    })?;
+    none_is_back(nodes, remainder)
+}
+
+/// Looks for deleted keys through every node.
+fn none_is_back(nodes: &Nodes, remainder: u32) -> Result<usize> {
+    let deleted: Vec<u32> = (0..KEYS).filter(|key| key % DELETED <= remainder).collect();
+    for node in 0..NODES {
+        let there = Client::connect(nodes.resp(node)?)?.exists(&deleted)?;
+        ensure!(there == 0, "{there} deleted keys are there again");
+    }
+    Ok(deleted.len())
+}
