@@ -119,7 +119,7 @@ fn what_is_deleted_is_forgotten_by_all_nodes_and_an_old_disk_does_not_bring_it_b
     verify(&cluster);
     cluster.node_mut(3).kill();
     fs::remove_dir_all(cluster.node(3).data_dir()).expect("the data can be removed");
-    copy(&image, &cluster.node(3).data_dir().to_owned());
+    copy(&image, cluster.node(3).data_dir());
     cluster.node_mut(3).start();
     cluster.await_whole();
     await_equal(&cluster, BY_COMPARING);
