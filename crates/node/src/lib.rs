@@ -30,7 +30,7 @@ pub use handle::{Node, StartError};
 pub use kvorum_cluster::membership::{Pulse, Secret, Standing};
 
 pub use incoming::{Connection, Incoming, Place};
-pub use options::{Advertised, Options, PeerAddress, WalSync};
+pub use options::{Advertised, Convergence, Options, PeerAddress, WalSync};
 pub use peer::{IntroductionService, introduction_service};
 pub use protocol::{CallId, Flow, NodeView, Port, Protocol, Session};
 pub use repair::{KeyspaceRepair, Pair, PeerRepair, Repair, RepairEvent, RepairStep};

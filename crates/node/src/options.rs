@@ -93,13 +93,24 @@ pub struct Options {
     pub index_limit_bytes: u64,
     /// The disk space the store may use, in bytes; zero means all there is.
     pub max_disk_bytes: u64,
-    /// Whether keys of eventual keyspaces that a node has missed are remembered for it.
+    /// How the copies of eventual keyspaces become equal.
+    pub convergence: Convergence,
+    /// How fast the log is read again to find damage, in bytes per second; zero for never.
+    pub scrub_bytes_per_second: u64,
+}
+
+/// How the copies of eventual keyspaces become equal, and when deletions end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convergence {
+    /// Whether keys that a node has missed are remembered for it.
     pub hinted_handoff: bool,
     /// How often this node compares what it holds with each other node; zero for never unless that is
     /// asked for.
     pub anti_entropy_interval: Duration,
-    /// How fast the log is read again to find damage, in bytes per second; zero for never.
-    pub scrub_bytes_per_second: u64,
+    /// How long deletions are kept at least. More than the longest deadline of a request.
+    pub gc_lag: Duration,
+    /// How often a partition with deletions tries to agree on their end.
+    pub gc_interval: Duration,
 }
 
 /// The addresses under which clients and peers reach a node. Of a node that was never met only

@@ -51,6 +51,9 @@ pub struct KeyspaceRepair {
     /// The floor, in milliseconds since 1970: deletions up to there may be forgotten. The lowest of
     /// its partitions here; nothing before the first has risen.
     pub floor_ms: Option<u64>,
+    /// A sum over all records of the keyspace on this node: two nodes that hold the same partitions
+    /// tell the same if they hold the same records.
+    pub digest: u64,
     /// Deletions that are kept on this node because they may not be forgotten yet, or have not been.
     pub tombstones: u64,
     /// The nodes that keep the floor from rising, because they cannot be reached.

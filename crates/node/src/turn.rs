@@ -46,7 +46,6 @@ use self::repairs::Repairs;
 use self::reports::Reports;
 use self::upkeep::Upkeep;
 use self::wal::{SyncDone, Wal};
-use crate::StartError;
 use crate::clock::Clock;
 use crate::connections::Connections;
 use crate::founding::Founding;
@@ -54,6 +53,7 @@ use crate::gossip::Members;
 use crate::handle::{Ending, Shared};
 use crate::peer::{Announcement, Links};
 use crate::telemetry::{EventMetrics, TurnMetrics, seconds};
+use crate::{Convergence, StartError};
 
 /// How often a turn looks after what no input drives: status, background work.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
@@ -77,10 +77,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     /// How many bytes of records one turn may write.
     pub(crate) frame_room: usize,
-    /// Whether keys that other nodes have missed are remembered.
-    pub(crate) hinted_handoff: bool,
-    /// How often this node compares what it holds with each other node.
-    pub(crate) anti_entropy_interval: Duration,
+    pub(crate) convergence: Convergence,
     pub(crate) founding: Rc<RefCell<Founding>>,
     pub(crate) wal: Wal,
     pub(crate) upkeep: Upkeep,

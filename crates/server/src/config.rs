@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kvorum_core::{Mode, NodeId, limits};
-use kvorum_node::{Advertised, Options, PeerAddress, Secret, WalSync};
+use kvorum_node::{Advertised, Convergence, Options, PeerAddress, Secret, WalSync};
 
 pub use document::{example, markdown};
 pub use error::ConfigError;
@@ -59,6 +59,8 @@ pub struct Config {
     index_limit: u64,
     max_disk: u64,
     hinted_handoff: bool,
+    gc_lag: Duration,
+    gc_interval: Duration,
     scrub_rate: u64,
     anti_entropy_interval: Duration,
     gossip_interval: Duration,
@@ -104,6 +106,8 @@ impl Config {
             index_limit: 1 << 30,
             max_disk: 0,
             hinted_handoff: true,
+            gc_lag: Duration::from_secs(3600),
+            gc_interval: Duration::from_secs(600),
             scrub_rate: 4 << 20,
             anti_entropy_interval: Duration::from_secs(30),
             gossip_interval: Duration::from_millis(500),
@@ -217,8 +221,12 @@ impl Config {
             segment_bytes: self.segment_size,
             index_limit_bytes: self.index_limit,
             max_disk_bytes: self.max_disk,
-            hinted_handoff: self.hinted_handoff,
-            anti_entropy_interval: self.anti_entropy_interval,
+            convergence: Convergence {
+                hinted_handoff: self.hinted_handoff,
+                anti_entropy_interval: self.anti_entropy_interval,
+                gc_lag: self.gc_lag,
+                gc_interval: self.gc_interval,
+            },
             scrub_bytes_per_second: self.scrub_rate,
         }
     }

@@ -81,7 +81,7 @@ fn await_equal(nodes: &Nodes) -> Result<()> {
     })
 }
 
-/// A hash of all that a node holds.
+/// A sum over all that a node holds of its eventual keyspace.
 fn digest(nodes: &Nodes, node: usize) -> Result<String> {
     let page = nodes.get(node, "/v1/repair")?;
     let rest = page.split_once("\"digest\":\"").map(|(_, rest)| rest);

@@ -138,12 +138,8 @@ impl Nodes {
     /// The sum of all series of a metric on all nodes that run.
     pub(super) fn metric(&self, name: &str) -> Result<f64> {
         let running = |node: &usize| self.children.get(*node).is_some_and(Option::is_some);
-        (0..NODES).filter(running).map(|node| self.metric_of(node, name)).sum()
-    }
-
-    /// The sum of all series of a metric on one node.
-    pub(super) fn metric_of(&self, node: usize, name: &str) -> Result<f64> {
-        Ok(total(&self.get(node, "/metrics")?, name))
+        let of = |node| Ok(total(&self.get(node, "/metrics")?, name));
+        (0..NODES).filter(running).map(of).sum()
     }
 
     /// CPU time of all nodes so far.

@@ -8,9 +8,9 @@ use kvorum_storage::Fatal;
 use tokio::sync::oneshot;
 
 use super::Turn;
-use crate::StartError;
 use crate::founding::{Founding, Met, Step};
 use crate::peer::{Announcement, LocalNode};
+use crate::{Convergence, StartError};
 
 impl Turn {
     /// A node introduces itself.
@@ -88,8 +88,12 @@ impl Turn {
         };
         let LocalNode { me, process, .. } = *self.parts.links.node();
         let mut options = Options { seed: process, ..Options::new(me) };
-        options.leaderless.hints = self.parts.hinted_handoff;
-        options.anti_entropy_interval = self.parts.anti_entropy_interval;
+        let Convergence { hinted_handoff, anti_entropy_interval, gc_lag, gc_interval } =
+            self.parts.convergence;
+        let leaderless = &mut options.leaderless;
+        (leaderless.hints, leaderless.gc_lag) = (hinted_handoff, gc_lag);
+        leaderless.gc_interval = gc_interval;
+        options.anti_entropy_interval = anti_entropy_interval;
         let mut shard = Shard::new(options, Arc::clone(&layout), clock);
         shard.step(now, In::Durable(self.durable), &mut self.parts.store, &mut self.outs);
         self.shard = Some(shard);

@@ -269,6 +269,7 @@ impl Turn {
                 name: keyspace.name.clone(),
                 placement: keyspace.placement,
                 floor_ms: floor.map(|floor| floor.wall_ms()),
+                digest: self.parts.store.sum(keyspace.id, Slot::default(), last),
                 tombstones: self.parts.store.tombstones(keyspace.id, Slot::default(), last),
                 held_up_by: away.copied().collect::<BTreeSet<NodeId>>().into_iter().collect(),
             }

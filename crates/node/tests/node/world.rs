@@ -10,7 +10,7 @@ use kvorum_core::{
     Want,
 };
 use kvorum_node::{
-    Advertised, Node, Options, PeerAddress, Protocol, Serving, StartError, WalSync,
+    Advertised, Convergence, Node, Options, PeerAddress, Protocol, Serving, StartError, WalSync,
     introduction_service,
 };
 use tempfile::TempDir;
@@ -91,8 +91,12 @@ impl World {
             segment_bytes: 1 << 20,
             index_limit_bytes: 64 << 20,
             max_disk_bytes: 0,
-            hinted_handoff: true,
-            anti_entropy_interval: Duration::from_secs(30),
+            convergence: Convergence {
+                hinted_handoff: true,
+                anti_entropy_interval: Duration::from_secs(30),
+                gc_lag: Duration::from_secs(3600),
+                gc_interval: Duration::from_secs(600),
+            },
             scrub_bytes_per_second: 0,
         }
     }

@@ -290,6 +290,7 @@ fn repair(node: NodeId) -> Repair {
         name: "eventual".to_owned(),
         placement: 0,
         floor_ms: Some(WALL_MS - 3_600_000),
+        digest: 0xab,
         tombstones: 8,
         held_up_by: vec![node],
     };

@@ -152,10 +152,8 @@ pub fn in_units(bytes: u64) -> String {
 
 /// Seconds, with a fraction or without one.
 pub fn seconds(text: &str) -> Parsed<Duration> {
-    let seconds: Option<f64> = text.strip_suffix('s').unwrap_or(text).parse().ok();
-    let span = seconds.filter(|seconds| (0.001..=86_400.0).contains(seconds));
-    let span = span.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    span.ok_or_else(|| "a number of seconds up to 86400 is needed".to_owned())
+    let span = seconds_between(0.001, 86_400.0, text);
+    span.map_err(|_| "a number of seconds up to 86400 is needed".to_owned())
 }
 
 /// Seconds, or 0.
@@ -165,9 +163,25 @@ pub fn seconds_or_never(text: &str) -> Parsed<Duration> {
 
 /// The seconds between two probes.
 pub fn interval(text: &str) -> Parsed<Duration> {
-    let range = Duration::from_millis(100)..=Duration::from_secs(10);
-    let interval = seconds(text).ok().filter(|interval| range.contains(interval));
-    interval.ok_or_else(|| "a number of seconds from 0.1 to 10 is needed".to_owned())
+    seconds_between(0.1, 10.0, text)
+}
+
+/// How many seconds deletions are kept: longer than any request may take.
+pub fn gc_lag(text: &str) -> Parsed<Duration> {
+    seconds_between(31.0, 2_592_000.0, text)
+}
+
+/// The seconds between two attempts to end them.
+pub fn gc_interval(text: &str) -> Parsed<Duration> {
+    seconds_between(1.0, 86_400.0, text)
+}
+
+/// Seconds within limits, with a fraction or without one.
+fn seconds_between(least: f64, most: f64, text: &str) -> Parsed<Duration> {
+    let seconds: Option<f64> = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    let span = seconds.filter(|seconds| (least..=most).contains(seconds));
+    let span = span.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    span.ok_or_else(|| format!("a number of seconds from {least} to {most} is needed"))
 }
 
 /// A secret.

@@ -17,7 +17,7 @@ fn optional<T: ToString>(value: Option<&T>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-static SETTINGS: [Setting; 34] = [
+static SETTINGS: [Setting; 36] = [
     Setting {
         name: "node_num",
         compat: &["NODE_NUM"],
@@ -325,6 +325,26 @@ static SETTINGS: [Setting; 34] = [
         switch: false,
         apply: |config, text| parse::flag(text).map(|on| config.hinted_handoff = on),
         show: |config| config.hinted_handoff.to_string(),
+    },
+    Setting {
+        name: "gc_lag",
+        compat: &[],
+        help: "How many seconds deletions and expired values of eventual keyspaces are kept at \
+               least, from 31 to 2592000. After that all copies agree to forget them.",
+        default: "3600",
+        switch: false,
+        apply: |config, text| parse::gc_lag(text).map(|span| config.gc_lag = span),
+        show: |config| config.gc_lag.as_secs_f64().to_string(),
+    },
+    Setting {
+        name: "gc_interval",
+        compat: &[],
+        help: "The seconds between two attempts of a partition to agree on which deletions are to \
+               be forgotten, from 1 to 86400.",
+        default: "600",
+        switch: false,
+        apply: |config, text| parse::gc_interval(text).map(|span| config.gc_interval = span),
+        show: |config| config.gc_interval.as_secs_f64().to_string(),
     },
     Setting {
         name: "scrub_rate",

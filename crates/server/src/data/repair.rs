@@ -34,6 +34,8 @@ pub struct KeyspaceStatus {
     pub name: String,
     /// How long ago the floor was: deletions before may be forgotten. Nothing before it has risen.
     pub floor_age: Option<Duration>,
+    /// A sum over all records of the keyspace on this node.
+    pub digest: u64,
     /// Deletions that this node keeps.
     pub tombstones: u64,
     /// The nodes that keep the floor from rising, because they cannot be reached.
@@ -151,6 +153,7 @@ fn keyspace_status(keyspace: &KeyspaceRepair, wall_ms: u64) -> KeyspaceStatus {
     KeyspaceStatus {
         name: keyspace.name.clone(),
         floor_age: keyspace.floor_ms.map(age),
+        digest: keyspace.digest,
         tombstones: keyspace.tombstones,
         held_up_by: keyspace.held_up_by.clone(),
     }

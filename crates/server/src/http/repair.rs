@@ -54,6 +54,7 @@ fn keyspace(keyspace: &KeyspaceStatus) -> Value {
     json!({
         "name": keyspace.name,
         "floor_age_s": keyspace.floor_age.map(seconds),
+        "digest": format!("{:016x}", keyspace.digest),
         "tombstones": keyspace.tombstones,
         "held_up_by": held_up_by.collect::<Vec<_>>(),
     })

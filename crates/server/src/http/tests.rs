@@ -496,7 +496,8 @@ async fn repair_is_told_with_ages_and_what_was_compared_since_a_time() {
         "last_failure": "there is too much to do", "sent": 5, "received": 6, "bytes": 700,
     });
     let keyspace = json!({
-        "name": "eventual", "floor_age_s": 3600.0, "tombstones": 8, "held_up_by": [2],
+        "name": "eventual", "floor_age_s": 3600.0, "digest": "00000000000000ab", "tombstones": 8,
+        "held_up_by": [2],
     });
     let expected = json!({
         "node": 1, "clock": 1_000_000, "peers": [peer], "keyspaces": [keyspace],

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::load::{Act, Client};
 use super::{PATIENCE, await_equal, progress, scaled};
@@ -73,11 +73,24 @@ fn absence(nodes: &mut Nodes, seconds: u32, remainder: u32) -> Result<Duration> 
 /// Waits until nothing is left of the deletions, and looks for what was deleted. Returns how many
 /// keys that are.
 fn removed(nodes: &Nodes, remainder: u32) -> Result<usize> {
+    ensure!(tombstones(nodes)?.iter().all(|kept| *kept > 0), "the deletions are gone too early");
     progress("waiting until the deletions are removed")?;
     nodes::await_that("no deletion is left", PATIENCE, || {
-        Ok((nodes.metric("kvorum_tombstones")? < 1.0).then_some(()))
+        Ok(tombstones(nodes)?.iter().all(|kept| *kept == 0).then_some(()))
     })?;
     none_is_back(nodes, remainder)
+}
+
+/// How many deletions each node keeps.
+fn tombstones(nodes: &Nodes) -> Result<Vec<u64>> {
+    let of = |node| {
+        let page = nodes.get(node, "/v1/repair")?;
+        let rest = page.split_once("\"tombstones\":").map(|(_, rest)| rest);
+        let digits = rest.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+        let kept = digits.and_then(|digits| digits.parse().ok());
+        kept.with_context(|| format!("a node tells nothing of its deletions: {page}"))
+    };
+    (0..NODES).map(of).collect()
 }
 
 /// Looks for deleted keys through every node.

@@ -24,8 +24,9 @@ const IDLE_SECONDS: u32 = 60;
 const PAIRS: u32 = 3;
 /// The node that misses writes.
 const AWAY: usize = NODES - 1;
-/// Counts what comparing has brought.
-const RECEIVED: &str = "kvorum_anti_entropy_items_received_total";
+/// Count what comparing has brought to one node or the other.
+const REPAIRED: [&str; 2] =
+    ["kvorum_sync_sent_records_total", "kvorum_sync_received_records_total"];
 
 /// What nodes did in some time.
 #[derive(Clone, Copy, Debug)]
@@ -109,16 +110,16 @@ fn under_load(nodes: &mut Nodes, keys: u32) -> Result<(f64, f64)> {
     progress(&format!("a node is sent {keys} keys while others are written"))?;
     nodes.stop(AWAY)?;
     Client::connect(nodes.resp(0)?)?.write_all(0..keys)?;
+    let before = repaired(nodes)?;
     nodes.start(AWAY)?;
     nodes.await_ready(AWAY)?;
     let (mut during, mut after) = (Vec::new(), Vec::new());
-    // The node counts from its start.
-    let wanted = f64::from(keys) * 0.98 + nodes.metric_of(AWAY, RECEIVED)?;
+    let wanted = before + f64::from(keys) * 0.98;
     let end = Instant::now() + PATIENCE;
     while after.len() < 5 && Instant::now() < end {
-        let begun = nodes.metric_of(AWAY, RECEIVED)?;
+        let begun = repaired(nodes)?;
         let rate = sets_per_second(nodes)?;
-        let ended = nodes.metric_of(AWAY, RECEIVED)?;
+        let ended = repaired(nodes)?;
         if begun >= wanted {
             after.push(rate);
         } else if ended < wanted {
@@ -127,6 +128,11 @@ fn under_load(nodes: &mut Nodes, keys: u32) -> Result<(f64, f64)> {
     }
     let during = median(during).context("the repair was over before it was measured")?;
     Ok((during, median(after).context("the repair did not end")?))
+}
+
+/// How many records comparing has brought to a node that lacked them.
+fn repaired(nodes: &Nodes) -> Result<f64> {
+    REPAIRED.iter().map(|name| nodes.metric(name)).sum()
 }
 
 fn median(mut rates: Vec<f64>) -> Option<f64> {
