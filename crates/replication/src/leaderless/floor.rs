@@ -24,7 +24,7 @@ mod round;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kvorum_core::{Hlc, Lsn, Mono, NodeId, Slot, Version, limits};
+use kvorum_core::{Hlc, Lsn, Mono, NodeId, Version, limits};
 
 pub use self::letter::FloorLetter;
 use self::marks::Marks;
@@ -240,7 +240,7 @@ impl Floor {
         (from, op): (NodeId, OpId),
         at: Hlc,
     ) {
-        let latest = lagging(options, ctx.now.wall_ms.saturating_add(limits::MAX_SKEW_MS));
+        let latest = options.lagging(ctx.now.wall_ms.saturating_add(limits::MAX_SKEW_MS));
         let allowed = at <= latest && at > self.since && at >= self.wanted.promise;
         if !allowed || ctx.clock_suspect || self.wanted.incomplete {
             return decline(ctx, from, op);
@@ -329,9 +329,10 @@ impl Floor {
             true => options.members.iter().filter(up).copied().collect(),
             false => options.members.clone(),
         };
-        let floor = lagging(options, ctx.now.wall_ms);
+        let floor = options.lagging(ctx.now.wall_ms);
         let able = first && !ctx.clock_suspect && !self.wanted.incomplete;
-        let useful = floor > self.wanted.promise && (self.is_half_done() || mortal(options, ctx));
+        let useful =
+            floor > self.wanted.promise && (self.is_half_done() || options.holds_mortal(ctx.store));
         if !able || !useful || !members.iter().all(|node| ctx.peers.is_up(*node)) {
             return;
         }
@@ -371,19 +372,6 @@ impl Floor {
             Step::End => self.round = None,
         }
     }
-}
-
-/// The reading so long before a wall-clock time that no request of then is under way any more.
-fn lagging(options: &Options, wall_ms: u64) -> Hlc {
-    let lag = u64::try_from(options.limits.gc_lag.as_millis()).unwrap_or(u64::MAX);
-    Hlc::from_wall_ms(wall_ms.saturating_sub(lag))
-}
-
-/// Whether this replica holds anything that may be purged some day.
-fn mortal(options: &Options, ctx: &Context<'_>) -> bool {
-    let (first, last): (Slot, Slot) = (*options.slots.start(), *options.slots.end());
-    let mut keyspaces = options.keyspaces.iter();
-    keyspaces.any(|&(keyspace, ..)| ctx.store.next_mortal(keyspace, first, last).is_some())
 }
 
 fn ask(ctx: &mut Context<'_>, round: &Round, letter: &FloorLetter) {

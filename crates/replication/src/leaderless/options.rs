@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use kvorum_core::{Consistency, Error, KeyspaceId, NodeId, Outcome, PartitionId, Slot};
+use kvorum_core::{Consistency, Error, Hlc, KeyspaceId, NodeId, Outcome, PartitionId, Slot, Store};
 
 use super::{Limits, Mutation};
 
@@ -42,6 +42,19 @@ impl Options {
     pub(super) fn slot_of(&self, keyspace: KeyspaceId, key: &[u8]) -> Outcome<Slot> {
         let slot = Slot::of(key);
         if self.holds(keyspace, slot) { Ok(slot) } else { Err(not_here()) }
+    }
+
+    /// The reading so long before a wall-clock time that no request of then is under way any more.
+    pub(super) fn lagging(&self, wall_ms: u64) -> Hlc {
+        let lag = u64::try_from(self.limits.gc_lag.as_millis()).unwrap_or(u64::MAX);
+        Hlc::from_wall_ms(wall_ms.saturating_sub(lag))
+    }
+
+    /// Whether the replica holds anything that may be purged some day.
+    pub(super) fn holds_mortal(&self, store: &dyn Store) -> bool {
+        let (first, last): (Slot, Slot) = (*self.slots.start(), *self.slots.end());
+        let mut keyspaces = self.keyspaces.iter();
+        keyspaces.any(|&(keyspace, ..)| store.next_mortal(keyspace, first, last).is_some())
     }
 
     /// The consistency of a read that names none.

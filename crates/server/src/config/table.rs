@@ -168,9 +168,7 @@ static SETTINGS: [Setting; 36] = [
                enough files. The next one is refused.",
         default: "10000",
         switch: false,
-        apply: |config, text| {
-            parse::number(text, 1, 1_000_000).map(|count| config.max_connections = count)
-        },
+        apply: |config, text| parse::number(text, 1, 1_000_000).map(|n| config.max_connections = n),
         show: |config| config.max_connections.to_string(),
     },
     Setting {
@@ -199,9 +197,7 @@ static SETTINGS: [Setting; 36] = [
         help: "How many nodes the cluster has. A list of peers that does not fit is refused.",
         default: "",
         switch: false,
-        apply: |config, text| {
-            parse::number(text, 1, 1000).map(|count| config.total_nodes = Some(count))
-        },
+        apply: |config, text| parse::number(text, 1, 1000).map(|n| config.total_nodes = Some(n)),
         show: |config| optional(config.total_nodes.as_ref()),
     },
     Setting {
