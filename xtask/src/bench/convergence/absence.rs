@@ -22,20 +22,20 @@ const DELETED: u32 = 10;
 const AWAY: usize = NODES - 1;
 
 pub(super) fn measure(nodes: &mut Nodes, scale: f64) -> Result<String> {
-    let seconds = scaled(AWAY_SECONDS, scale);
+    let (seconds, keys) = (scaled(AWAY_SECONDS, scale), scaled(KEYS, scale));
     // More than the longest deadline of a request.
     nodes.set("GC_LAG", "31");
     nodes.set("GC_INTERVAL", "5");
     nodes.start_all()?;
-    Client::connect(nodes.resp(0)?)?.write_all(0..KEYS)?;
-    let hints = absence(nodes, seconds, 0)?.as_secs_f64();
+    Client::connect(nodes.resp(0)?)?.write_all(0..keys)?;
+    let hints = absence(nodes, seconds, keys, 0)?.as_secs_f64();
     nodes.stop_all()?;
     nodes.set("HINTED_HANDOFF", "false");
     nodes.start_all()?;
-    let alone = absence(nodes, seconds, 1)?.as_secs_f64();
-    let removed = removed(nodes, 1)?;
+    let alone = absence(nodes, seconds, keys, 1)?.as_secs_f64();
+    let removed = removed(nodes, keys, 1)?;
     let mut text = format!(
-        "A node is away for {seconds} s under {PER_SECOND} writes a second to {KEYS} keys, some of \
+        "A node is away for {seconds} s under {PER_SECOND} writes a second to {keys} keys, some of \
          them deletions.\n\n| from its start until all replicas are equal | seconds |\n|---|---|\n"
     );
     writeln!(text, "| by hints | {hints:.1} |")?;
@@ -49,13 +49,13 @@ pub(super) fn measure(nodes: &mut Nodes, scale: f64) -> Result<String> {
 
 /// Takes a node away, writes, and brings it back. Returns how long it takes from its start until
 /// all are equal. What is deleted, in this and all earlier absences, are the keys up to a remainder.
-fn absence(nodes: &mut Nodes, seconds: u32, remainder: u32) -> Result<Duration> {
+fn absence(nodes: &mut Nodes, seconds: u32, keys: u32, remainder: u32) -> Result<Duration> {
     progress(&format!("a node is away for {seconds} s"))?;
     nodes.stop(AWAY)?;
     let mut key = 0;
     let next = || {
         // It has no divisor in common with the number of keys, so that each has its turn.
-        key = (key + 7_919) % KEYS;
+        key = (key + 7_919) % keys;
         (key, if key % DELETED <= remainder { Act::Delete } else { Act::Set })
     };
     let span = Duration::from_secs(seconds.into());
@@ -66,19 +66,19 @@ fn absence(nodes: &mut Nodes, seconds: u32, remainder: u32) -> Result<Duration> 
     nodes.await_ready(AWAY)?;
     await_equal(nodes)?;
     let took = back.elapsed();
-    none_is_back(nodes, remainder)?;
+    none_is_back(nodes, keys, remainder)?;
     Ok(took)
 }
 
 /// Waits until nothing is left of the deletions, and looks for what was deleted. Returns how many
 /// keys that are.
-fn removed(nodes: &Nodes, remainder: u32) -> Result<usize> {
+fn removed(nodes: &Nodes, keys: u32, remainder: u32) -> Result<usize> {
     ensure!(tombstones(nodes)?.iter().all(|kept| *kept > 0), "the deletions are gone too early");
     progress("waiting until the deletions are removed")?;
     nodes::await_that("no deletion is left", PATIENCE, || {
         Ok(tombstones(nodes)?.iter().all(|kept| *kept == 0).then_some(()))
     })?;
-    none_is_back(nodes, remainder)
+    none_is_back(nodes, keys, remainder)
 }
 
 /// How many deletions each node keeps.
@@ -94,8 +94,8 @@ fn tombstones(nodes: &Nodes) -> Result<Vec<u64>> {
 }
 
 /// Looks for deleted keys through every node.
-fn none_is_back(nodes: &Nodes, remainder: u32) -> Result<usize> {
-    let deleted: Vec<u32> = (0..KEYS).filter(|key| key % DELETED <= remainder).collect();
+fn none_is_back(nodes: &Nodes, keys: u32, remainder: u32) -> Result<usize> {
+    let deleted: Vec<u32> = (0..keys).filter(|key| key % DELETED <= remainder).collect();
     for node in 0..NODES {
         let there = Client::connect(nodes.resp(node)?)?.exists(&deleted)?;
         ensure!(there == 0, "{there} deleted keys are there again");
